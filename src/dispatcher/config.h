@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * config — cloudsync.conf and the command line, read once, then constant
+ *
+ * An unknown group or key is an error that names file and key: a misspelt
+ * `FulBelow=` must not silently mean the default.
+ */
+
+#include "dispatcher/failure.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct Config {
+        /* command line */
+        char *file, *bus, *state_dir, *module_dir, *host_path, *engine_user;
+        int log_level;
+        /* [Store] */
+        char *path, *device, *filesystem, *hsmid;
+        /* [Hydration] */
+        uint64_t full_below;          /* bytes */
+        unsigned deadline_s;          /* per event */
+        unsigned max_pending;         /* events in hand before the group is left unread */
+        unsigned max_transfers;       /* per engine */
+        char **sequential_readers;    /* program names (comm), NULL-terminated, never NULL */
+        /* where engines.d is: beside the file */
+        char *engines_dir;
+} Config;
+
+#define CONFIG_FULL_BELOW (16u * 1024 * 1024)
+#define CONFIG_DEADLINE_S 300u
+#define CONFIG_MAX_PENDING 4096u
+#define CONFIG_MAX_TRANSFERS 32u
+
+/* Parses argv (--help and --version print and set *ret_exit) and the file. */
+int config_load(int argc, char **argv, Config **ret, bool *ret_exit, Failure *failure);
+void config_free(Config *config);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Config, config_free)
