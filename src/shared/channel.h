@@ -49,6 +49,8 @@
  * being below CHANNEL_SLOTS is what makes the protocol free of deadlock. */
 #define CHANNEL_REQUESTS_MAX 96u
 
+#define CHANNEL_DETAIL_MAX 1024u /* a longer sentence is the sender's to cut */
+
 enum channel_type {
         /* dispatcher → host */
         CHANNEL_HELLO = 1,
@@ -117,16 +119,21 @@ const char *channel_type_name(enum channel_type type);
 
 /*
  * Directory entries in a slot: entries one after the other, no padding between.
+ * What travels always has a full locator: the host composes the one that an engine
+ * left NULL. In the answer to STAT the name means nothing (the host sends "-"),
+ * and neither does the locator unless the engine gave another than it was asked for.
  */
 struct cs_entry;
 /* Appends an entry at *used; 0, -ENOSPC when the slot is full (send it, take
- * another), -EINVAL for an entry out of bounds (see engine.h). */
+ * another), -EINVAL for an entry out of bounds (see engine.h). Fills in the default
+ * for mode 0; drops what means nothing (an empty version, size and version of
+ * a directory). */
 int channel_entry_append(void *slot, size_t capacity, size_t *used, const struct cs_entry *entry);
-/* Takes the entry at *position out of a private copy of the slot: 1 and an entry
- * whose strings point into `data`, 0 at the end, -EBADMSG. Every bound of
+/* Takes the entry at *position (≤ length) out of a private copy of the slot: 1 and
+ * an entry whose strings point into `data`, 0 at the end, -EBADMSG. Every bound of
  * engine.h is checked: names without '/', not "." or "..", kinds known,
- * nsec < 1e9, mode ≤ 0777, sizes ≤ INT64_MAX, locator not empty for
- * listed entries (a NULL locator travels as "": the reader composes it). */
+ * nsec < 1e9, mode 1 … 0777, sizes ≤ INT64_MAX, locator not empty, version NULL or
+ * not empty. */
 int channel_entry_next(const void *data, size_t length, size_t *position, struct cs_entry *ret);
 
 /* One packet with up to one descriptor. Sockets may be blocking or not.
@@ -136,7 +143,7 @@ int channel_entry_next(const void *data, size_t length, size_t *position, struct
 int channel_send(int socket, const void *packet, size_t length, int fd);
 int channel_receive(int socket, void *packet, size_t capacity, int *ret_fd);
 
-/* The slots. create: a sealed memfd (the caller's). map: checks the size and the
+/* The slots. create: a sealed memfd (the caller's), or -errno. map: checks the size and the
  * seals, maps it shared, read-only if `writable` is false; NULL and errno. */
 int channel_slots_create(void);
 void *channel_slots_map(int fd, bool writable);
