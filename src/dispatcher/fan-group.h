@@ -58,8 +58,8 @@ int fan_group_unsilence(FanGroup *group, int fd);
 int fan_group_watch_directory(FanGroup *group, int dir_fd);
 int fan_group_unwatch_directory(FanGroup *group, int dir_fd);
 
-/* Reads up to n events (n ≥ 1). Returns how many; 0: none now; negative: the group
- * is broken. Events that are not ours to decide (an fd error, an overflow) are answered
+/* Reads up to n events (n ≥ 2). Returns how many; 0: none now, wait for the group to be
+ * readable; negative: the group is broken. Events that are not ours to decide (an fd error, an overflow) are answered
  * or counted here and not returned: an event whose descriptor could not be opened
  * is denied when the kernel lets us, and `*ret_lost` counts it. */
 int fan_group_read(FanGroup *group, struct fan_event *events, size_t n, unsigned *ret_lost);

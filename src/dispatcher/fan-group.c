@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The fanotify group, and the bytes that it speaks.
+ *
+ * Flags of the group, and why:
+ *   FAN_CLASS_PRE_CONTENT  the only class that may carry FAN_PRE_ACCESS
+ *   FAN_UNLIMITED_QUEUE    the kernel's queue is the backpressure: an event that did
+ *                          not fit would be allowed, and its reader see a hole
+ *   FAN_REPORT_TID         the thread that waits, for /proc/TID/syscall
+ *   FAN_REPORT_FD_ERROR    a descriptor that cannot be made is told in its event,
+ *                          instead of failing the read of all events behind it
+ *
+ * Event descriptors are O_RDONLY: O_RDWR fails with EROFS for an access through a
+ * read-only mount. They are O_NONBLOCK, because the kernel opens them inside our
+ * read(2), and without it whoever opens a FIFO of the store, or a file that a
+ * third party holds a write lease on, would stop this process for as long as they
+ * like. With it, the open under a lease is refused once (and the lease broken)
+ * instead of waiting.
+ *
+ * An event whose descriptor could not be made has been denied by the kernel before
+ * we see it (fanotify_read: fd < 0 → FAN_DENY); it is only counted here.
+ */
+
+#include "dispatcher/fan-group.h"
+#include "dispatcher/fanotify-compat.h"
+#include "shared/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STORE_MASK (FAN_PRE_ACCESS | FAN_OPEN_PERM)
+/* One read takes at most this many events. */
+#define READ_EVENTS_MAX 256u
+
+struct FanGroup {
+        int fd;
+        bool broken; /* the kernel said something that we cannot parse */
+};
+
+int fan_group_new(FanGroup **ret) {
+        const unsigned flags = FAN_CLASS_PRE_CONTENT | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE |
+                               FAN_UNLIMITED_MARKS | FAN_REPORT_TID;
+        const unsigned event_flags = O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME | O_NONBLOCK;
+
+        autoclose int fd = fanotify_init(flags | FAN_REPORT_FD_ERROR, event_flags);
+        if (fd < 0 && errno == EINVAL) /* before 6.13; the mark will say the rest */
+                fd = fanotify_init(flags, event_flags);
+        if (fd < 0)
+                return -errno;
+
+        FanGroup *group = g_new0(FanGroup, 1);
+        group->fd = fd_steal(&fd);
+        *ret = group;
+        return 0;
+}
+
+void fan_group_free(FanGroup *group) {
+        if (group == NULL)
+                return;
+        fd_close(group->fd);
+        g_free(group);
+}
+
+int fan_group_fd(const FanGroup *group) {
+        return group->fd;
+}
+
+/* fanotify_mark() by descriptor. It takes no O_PATH descriptor (EBADF), so those go
+ * by their name in /proc. */
+static int group_mark(FanGroup *group, unsigned flags, uint64_t mask, int fd) {
+        if (fanotify_mark(group->fd, flags, mask, fd, NULL) >= 0)
+                return 0;
+        if (errno != EBADF)
+                return -errno;
+
+        char path[32];
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        if (fanotify_mark(group->fd, flags, mask, AT_FDCWD, path) >= 0)
+                return 0;
+        return errno == ENOENT ? -EBADF : -errno;
+}
+
+int fan_group_watch_store(FanGroup *group, int dir_fd) {
+        return group_mark(group, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, STORE_MASK, dir_fd);
+}
+
+int fan_group_unwatch_store(FanGroup *group, int dir_fd) {
+        return group_mark(group, FAN_MARK_REMOVE | FAN_MARK_FILESYSTEM, STORE_MASK, dir_fd);
+}
+
+int fan_group_ignore_mount(FanGroup *group, int dir_fd) {
+        const unsigned flags = FAN_MARK_ADD | FAN_MARK_MOUNT | FAN_MARK_IGNORE_SURV;
+
+        /* In two steps: FAN_PRE_ACCESS and FAN_ONDIR in one call are EINVAL, and
+         * without FAN_ONDIR our own readdir of a watched directory would wait for us. */
+        int r = group_mark(group, flags, STORE_MASK, dir_fd);
+        if (r < 0)
+                return r;
+        return group_mark(group, flags, FAN_ACCESS_PERM | FAN_ONDIR, dir_fd);
+}
+
+int fan_group_silence(FanGroup *group, int fd, bool opens) {
+        return group_mark(group, FAN_MARK_ADD | FAN_MARK_IGNORE_SURV | FAN_MARK_EVICTABLE,
+                          opens ? STORE_MASK : FAN_PRE_ACCESS, fd);
+}
+
+int fan_group_unsilence(FanGroup *group, int fd) {
+        int r = group_mark(group, FAN_MARK_REMOVE | FAN_MARK_IGNORE_SURV, STORE_MASK, fd);
+        return r == -ENOENT ? 0 : r; /* evicted, or never there */
+}
+
+int fan_group_watch_directory(FanGroup *group, int dir_fd) {
+        return group_mark(group, FAN_MARK_ADD | FAN_MARK_ONLYDIR, FAN_ACCESS_PERM | FAN_ONDIR, dir_fd);
+}
+
+int fan_group_unwatch_directory(FanGroup *group, int dir_fd) {
+        int r = group_mark(group, FAN_MARK_REMOVE | FAN_MARK_ONLYDIR, FAN_ACCESS_PERM | FAN_ONDIR,
+                           dir_fd);
+        return r == -ENOENT ? 0 : r;
+}
+
+/* The records behind an event's metadata: takes the range out of them. */
+static int parse_records(const uint8_t *records, size_t length, struct fan_event *event) {
+        while (length > 0) {
+                struct fanotify_event_info_header header;
+                if (length < sizeof header)
+                        return -EBADMSG;
+                memcpy(&header, records, sizeof header);
+                if (header.len < sizeof header || header.len > length)
+                        return -EBADMSG;
+
+                if (header.info_type == FAN_EVENT_INFO_TYPE_RANGE) {
+                        struct fan_info_range range;
+                        if (header.len < sizeof range)
+                                return -EBADMSG;
+                        memcpy(&range, records, sizeof range);
+                        event->offset = range.offset;
+                        event->count = range.count;
+                }
+                records += header.len;
+                length -= header.len;
+        }
+        return 0;
+}
+
+int fan_buffer_next(const void *buffer, size_t length, size_t *position, struct fan_event *ret) {
+        struct fanotify_event_metadata metadata;
+        const uint8_t *p = (const uint8_t *)buffer + *position;
+        size_t left = length - *position;
+
+        if (*position > length)
+                return -EBADMSG;
+        if (left == 0)
+                return 0;
+        if (left < sizeof metadata)
+                return -EBADMSG;
+        memcpy(&metadata, p, sizeof metadata);
+        if (metadata.vers != FANOTIFY_METADATA_VERSION || metadata.metadata_len < sizeof metadata ||
+            metadata.event_len < metadata.metadata_len || metadata.event_len > left)
+                return -EBADMSG;
+
+        struct fan_event event = {.fd = metadata.fd, .tid = metadata.pid};
+        if (metadata.mask & FAN_PRE_ACCESS) {
+                event.kind = FAN_KIND_ACCESS;
+                event.count = INT64_MAX; /* no range told: the whole file */
+        } else if (metadata.mask & FAN_OPEN_PERM) {
+                event.kind = FAN_KIND_OPEN;
+        } else if (metadata.mask & FAN_ACCESS_PERM) {
+                event.kind = FAN_KIND_READDIR;
+        } else if (!(metadata.mask & FAN_Q_OVERFLOW) || metadata.fd >= 0) {
+                return -EBADMSG;
+        }
+        int r = parse_records(p + metadata.metadata_len, metadata.event_len - metadata.metadata_len,
+                              &event);
+        if (r < 0)
+                return r;
+
+        *position += metadata.event_len;
+        *ret = event;
+        return 1;
+}
+
+/* Opening a FIFO, a device or a socket's name raises the event as well. */
+static bool event_is_ours(const struct fan_event *event) {
+        struct stat st;
+        if (event->kind != FAN_KIND_OPEN || fstat(event->fd, &st) < 0)
+                return true;
+        return S_ISREG(st.st_mode);
+}
+
+int fan_group_read(FanGroup *group, struct fan_event *events, size_t n, unsigned *ret_lost) {
+        /* An event takes sizeof(metadata) bytes, with a range twice as many: a buffer for n
+         * of the short ones never holds more than n, and holds a long one from n = 2 on. */
+        uint8_t buffer[READ_EVENTS_MAX * FAN_EVENT_METADATA_LEN] __attribute__((aligned(8)));
+        size_t capacity = MIN(n, READ_EVENTS_MAX) * FAN_EVENT_METADATA_LEN;
+        ssize_t length;
+
+        if (group->broken)
+                return -EBADMSG;
+        if (n < 2)
+                return -EINVAL;
+        do
+                length = read(group->fd, buffer, capacity);
+        while (length < 0 && errno == EINTR);
+        if (length < 0)
+                return errno == EAGAIN ? 0 : -errno;
+
+        size_t position = 0, taken = 0;
+        struct fan_event event;
+        int r;
+        while ((r = fan_buffer_next(buffer, (size_t)length, &position, &event)) > 0) {
+                if (event.fd < 0)
+                        (*ret_lost)++;
+                else if (event_is_ours(&event))
+                        events[taken++] = event;
+                else
+                        (void)fan_group_answer(group, &event, 0);
+        }
+        if (r < 0)
+                group->broken = true; /* hand out what was taken first */
+        /* 0 may also mean that all of these were not for the caller; whatever is still
+         * queued keeps the group readable. */
+        return taken > 0 || r == 0 ? (int)taken : r;
+}
+
+/* fanotify lets only these through (fanotify_response() in the kernel); any other
+ * makes the write fail with EINVAL and leaves the event unanswered. */
+static uint32_t response_for(int r) {
+        if (r == 0)
+                return FAN_ALLOW;
+        switch (-r) {
+        case EPERM:
+        case EIO:
+        case EBUSY:
+        case ETXTBSY:
+        case EAGAIN:
+        case ENOSPC:
+        case EDQUOT:
+                return FAN_DENY_ERRNO(-r);
+        default:
+                return FAN_DENY_ERRNO(EIO);
+        }
+}
+
+static int write_response(FanGroup *group, int fd, uint32_t response) {
+        struct fanotify_response answer = {.fd = fd, .response = response};
+        ssize_t n;
+        do
+                n = write(group->fd, &answer, sizeof answer);
+        while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : 0;
+}
+
+int fan_group_answer(FanGroup *group, struct fan_event *event, int r) {
+        if (event->fd < 0)
+                return -EBADF;
+
+        int answered = write_response(group, event->fd, response_for(r));
+        if (answered == -EINVAL && r < 0)
+                answered = write_response(group, event->fd, FAN_DENY); /* plain EPERM */
+        /* Closed last: the number names the event. */
+        event->fd = fd_close(event->fd);
+        return answered == -ENOENT ? 0 : answered; /* ENOENT: the thread was killed */
+}
