@@ -39,7 +39,7 @@ enum field_kind {
 
 enum field_id {
         REQUEST, VERSION, FLAGS, MAX_REQUESTS, OFFSET, LENGTH, SIZE, MTIME_SEC, MTIME_NSEC,
-        SLOT, COUNT, RESULT, RETRY_AFTER, HAS_VERSION,
+        SLOT, COUNT, RESULT, RETRY_AFTER, SKIPPED, HAS_VERSION,
         ID, MODULE, STATE_DIR, KEY, VALUE, LOCATOR, FILE_VERSION, DETAIL,
         N_FIELDS,
 };
@@ -67,6 +67,7 @@ static const struct field {
         [COUNT] = FIELD(U32, count, 1, CHANNEL_SLOT_SIZE),
         [RESULT] = FIELD(I32, result, 0, 0),
         [RETRY_AFTER] = FIELD(U32, retry_after_ms, 0, UINT32_MAX),
+        [SKIPPED] = FIELD(U32, skipped, 0, UINT32_MAX),
         [HAS_VERSION] = FIELD(BOOL, has_version, 0, 1),
         [ID] = FIELD(STRING, id, 1, NAME_ID_MAX),
         [MODULE] = FIELD(STRING, module, 1, NAME_ID_MAX),
@@ -95,12 +96,15 @@ static const struct type {
         {CHANNEL_CANCEL, "CANCEL", BIT(REQUEST)},
         {CHANNEL_RELEASE, "RELEASE", BIT(SLOT)},
         {CHANNEL_QUIT, "QUIT", 0},
+        {CHANNEL_PING, "PING", 0},
         {CHANNEL_READY, "READY", BIT(FLAGS) | BIT(MAX_REQUESTS)},
         {CHANNEL_FAILED, "FAILED", BIT(RESULT) | BIT(DETAIL)},
         {CHANNEL_ENTRIES, "ENTRIES", BIT(REQUEST) | BIT(LENGTH) | BIT(SLOT) | BIT(COUNT)},
         {CHANNEL_DATA, "DATA", BIT(REQUEST) | BIT(OFFSET) | BIT(LENGTH) | BIT(SLOT)},
-        {CHANNEL_DONE, "DONE", BIT(REQUEST) | BIT(RESULT) | BIT(RETRY_AFTER) | BIT(DETAIL)},
+        {CHANNEL_DONE, "DONE",
+         BIT(REQUEST) | BIT(RESULT) | BIT(RETRY_AFTER) | BIT(SKIPPED) | BIT(DETAIL)},
         {CHANNEL_CHANGED, "CHANGED", BIT(LOCATOR)},
+        {CHANNEL_PONG, "PONG", 0},
 };
 
 static const struct type *type_find(uint32_t type) {

@@ -17,6 +17,8 @@
  *                ◀──────────────────────── DONE req, r ──  exactly once per req
  *                ── CANCEL req ─────────────────────────▶  DONE still follows
  *                ◀────────────────────────────── CHANGED   at any time after READY
+ *                ── PING ───────────────────────────────▶  a PONG at once: the receiving
+ *                ◀───────────────────────────────── PONG   thread never blocks
  *                ── QUIT ───────────────────────────────▶  host closes and exits
  *
  * The host owns the choice of slots: it takes a free one, fills it, names it in
@@ -62,6 +64,7 @@ enum channel_type {
         CHANNEL_CANCEL,
         CHANNEL_RELEASE,
         CHANNEL_QUIT,
+        CHANNEL_PING,
         /* host → dispatcher */
         CHANNEL_READY = 64,
         CHANNEL_FAILED,
@@ -69,6 +72,7 @@ enum channel_type {
         CHANNEL_DATA,
         CHANNEL_DONE,
         CHANNEL_CHANGED,
+        CHANNEL_PONG,
 };
 
 /* A parsed or to-be-built message. Strings are borrowed: from the packet after
@@ -94,6 +98,7 @@ struct channel_message {
 
         int32_t result;      /* DONE: 0 or -errno. FAILED: -errno */
         uint32_t retry_after_ms; /* DONE */
+        uint32_t skipped;    /* DONE of LIST: entries out of bounds, which the host left out */
         bool has_version;    /* FETCH: version is set (may be told apart from "") */
 
         const char *id;      /* HELLO: the engine's id */

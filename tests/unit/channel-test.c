@@ -39,6 +39,7 @@ static void assert_equal(const struct channel_message *a, const struct channel_m
         g_assert_cmpuint(a->count, ==, b->count);
         g_assert_cmpint(a->result, ==, b->result);
         g_assert_cmpuint(a->retry_after_ms, ==, b->retry_after_ms);
+        g_assert_cmpuint(a->skipped, ==, b->skipped);
         g_assert_cmpint(a->has_version, ==, b->has_version);
         g_assert_cmpstr(a->id, ==, b->id ?: "");
         g_assert_cmpstr(a->module, ==, b->module ?: "");
@@ -81,7 +82,7 @@ static const struct channel_message *const *samples(size_t *ret_n) {
                  .offset = INT64_MAX - 1},
                 {.type = CHANNEL_DONE, .request = 7},
                 {.type = CHANNEL_DONE, .request = 7, .result = -EIO, .retry_after_ms = UINT32_MAX,
-                 .detail = "because"},
+                 .skipped = 3, .detail = "because"},
                 {.type = CHANNEL_CHANGED, .locator = "dir"},
                 {.type = CHANNEL_CHANGED},
         };
