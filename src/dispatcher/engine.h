@@ -43,3 +43,59 @@ struct engine_info { /* for the bus */
 };
 void engine_info(const Engine *engine, struct engine_info *ret);
 const char *engine_id(const Engine *engine);
+
+/*
+ * For the rest of the dispatcher.
+ */
+#include "dispatcher/provider.h"
+
+struct Bus;
+
+struct engine_options {
+        const char *host_path, *module_dir, *bus_address, *state_dir, *user, *store_path;
+        unsigned max_fetches;   /* at once */
+        unsigned deadline_s;    /* without any progress, then the request fails */
+        uint64_t granule;       /* fetches begin and resume at multiples of it */
+        bool supervised;        /* spawn hosts; false: whoever attaches (tests, no bus) */
+};
+
+/* Everything an engine reports; all on the main loop. */
+struct engine_callbacks {
+        void (*changed)(void *userdata, Engine *engine);                      /* state, detail, pid */
+        void (*remote_changed)(void *userdata, Engine *engine, const char *locator);
+};
+
+/* `options` and `callbacks` are borrowed for the engine's life. Takes `registration`. */
+Engine *engine_new(Registration *registration, const struct engine_options *options,
+                   const struct engine_callbacks *callbacks, void *userdata);
+/* Ends all requests (-ESHUTDOWN) and the host. */
+void engine_free(Engine *engine);
+void engine_start(Engine *engine);
+const Registration *engine_registration(const Engine *engine);
+enum engine_state engine_state_of(const Engine *engine);
+bool engine_has_ranges(const Engine *engine);
+int engine_attach(Engine *engine, uid_t uid, pid_t pid, int *ret_channel, Failure *failure);
+/* For status: the namespace's share, kept by the lister. */
+void engine_count_directories(Engine *engine, int64_t listed, int64_t pending);
+void engine_count_skipped(Engine *engine, uint64_t skipped);
+
+/* Bytes at data's offset. Returns how many of them were taken for good: all, or fewer
+ * when the tail does not fill a granule (then the rest of this attempt is
+ * void, and the next one begins there). `data` is the callee's to release. */
+typedef size_t (*engine_data_fn)(void *userdata, ProviderData *data);
+/* Entries of a listing (see channel_entry_next), or the one of a stat. The callee's. */
+typedef void (*engine_entries_fn)(void *userdata, ProviderData *data);
+/* The end: 0 or -errno. `detail` is a sentence or "". The request is gone. */
+typedef void (*engine_end_fn)(void *userdata, int r, const char *detail);
+
+EngineRequest *engine_list(Engine *engine, const char *locator, engine_entries_fn entries,
+                           engine_end_fn end, void *userdata);
+EngineRequest *engine_stat(Engine *engine, const char *locator, engine_entries_fn entries,
+                           engine_end_fn end, void *userdata);
+struct stamp;
+EngineRequest *engine_fetch(Engine *engine, const struct stamp *stamp, uint64_t offset,
+                            uint64_t length, engine_data_fn data, engine_end_fn end, void *userdata);
+/* Nobody wants it any more: no callback follows. */
+void engine_cancel(EngineRequest *request);
+/* In front of all that waits (a reader waits for a directory). */
+void engine_hurry(EngineRequest *request);

@@ -12,12 +12,25 @@
 #include "dispatcher/failure.h"
 
 #include <glib.h>
+#include <stdbool.h>
 
 enum hydration {
         HYDRATION_AUTO,   /* ranges for large files and known readers */
         HYDRATION_WHOLE,  /* always whole at open */
         HYDRATION_RANGES, /* ranges above FullBelow for everyone but hole-seekers, writers, exec */
 };
+
+/* Engines at most, on disk and live; more are refused (TooManyEngines) or, when loading,
+ * logged and left out. */
+#define REGISTRATION_MAX 256u
+
+/* "auto" "whole" "ranges", and back: 0 or -EINVAL. */
+const char *hydration_name(enum hydration hydration);
+int hydration_parse(const char *s, enum hydration *ret);
+
+/* Over the bus `Hydration=` travels among the settings under this key; it is never
+ * one of `settings`. */
+#define REGISTRATION_HYDRATION_KEY "hydration"
 
 typedef struct Registration {
         char *id, *module, *prefix;
@@ -34,8 +47,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Registration, registration_free)
  * named errors of the D-Bus interface. */
 int registration_check(const Registration *registration, Failure *failure);
 
-/* All of a directory, in the order of their ids; bad ones are logged and skipped. A
- * directory that does not exist is empty. */
+/* May this setting's value be logged? No when its key contains password, token,
+ * secret, bearer or key. */
+bool registration_key_is_secret(const char *key);
+
+/* All of a directory, in the order of their ids; bad ones are logged and skipped: what does
+ * not parse or check, what others may write to, what belongs to neither root nor us. A
+ * directory that does not exist is empty. What an interrupted save left is removed. */
 int registration_load_all(const char *directory, GPtrArray **ret);
+/* Makes the directory (0700) when it is missing. Blocks on the disk. On failure
+ * (SaveFailed) the registration is not there after a restart either. */
 int registration_save(const char *directory, const Registration *registration, Failure *failure);
 int registration_remove(const char *directory, const char *id); /* -ENOENT is not an error */

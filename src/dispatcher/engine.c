@@ -1,0 +1,786 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "dispatcher/engine.h"
+
+#include "cloudsync/engine.h"
+#include "dispatcher/host.h"
+#include "dispatcher/stamp.h"
+#include "shared/backoff.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+
+#include <glib.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+/* Listings at once: beside the fetches, so that a crawl never holds up a reader. */
+#define LISTS_MAX 24u
+/* Crashes in a row, none of which came to serve for GOOD_RUN, until the engine is given up. */
+#define CRASHES_MAX 8u
+#define GOOD_RUN (30 * G_USEC_PER_SEC)
+/* A host that does not answer a PING for this long hangs. */
+#define HANG_LIMIT (10 * G_USEC_PER_SEC)
+/* A host that was started must be READY by then. */
+#define START_LIMIT (30 * G_USEC_PER_SEC)
+#define PROTO_TRIES 5u
+
+struct EngineRequest {
+        Engine *engine;
+        uint64_t id;
+        enum channel_type type;
+        char *locator, *version;
+        bool has_version;
+        uint64_t size, offset, end; /* offset: what comes next */
+        int64_t mtime_sec;
+        uint32_t mtime_nsec;
+
+        engine_data_fn data;
+        engine_entries_fn entries;
+        engine_end_fn on_end;
+        void *userdata;
+
+        bool sent;      /* with the provider: DONE will come */
+        bool cancelled; /* nobody wants it: freed with DONE */
+        bool tail;      /* a short piece came: nothing may follow in this attempt */
+        unsigned bad_answers;
+        uint64_t expected; /* the provider's next DATA offset in this attempt */
+        int64_t progress;  /* µs: created, or the last byte or entry */
+        struct backoff backoff;
+        guint timer; /* until it is queued again */
+        GList link;  /* in engine->lists or ->fetches while waiting to be sent */
+        bool queued;
+};
+
+struct Engine {
+        Registration *registration;
+        const struct engine_options *options;
+        const struct engine_callbacks *callbacks;
+        void *userdata;
+
+        enum engine_state state;
+        char *detail;
+        Host *host;
+        Provider *provider;
+        char *host_end;     /* how our host ended, while its channel is read to its end */
+        pid_t attached_pid; /* of a provider that is not our host */
+        uint32_t flags;
+        unsigned provider_max;
+
+        GHashTable *requests; /* id → EngineRequest, all of them */
+        GQueue lists, fetches; /* waiting */
+        unsigned lists_sent, fetches_sent;
+        uint64_t last_id;
+        int64_t progress; /* µs: the last sign of life of any request */
+
+        struct backoff restart;
+        guint restart_timer, tick_timer;
+        int64_t started; /* µs: host spawned */
+        int64_t serving_since;
+        unsigned crashes;
+
+        uint64_t directories_listed, directories_pending, entries_skipped;
+        uint64_t bytes_fetched, fetch_errors, host_restarts;
+};
+
+static void engine_pump(Engine *e);
+static void engine_spawn(Engine *e);
+
+/* ── requests ───────────────────────────────────────────────────────────── */
+
+static void request_unqueue(EngineRequest *q) {
+        if (!q->queued)
+                return;
+        g_queue_unlink(q->type == CHANNEL_FETCH ? &q->engine->fetches : &q->engine->lists, &q->link);
+        q->queued = false;
+}
+
+static void request_queue(EngineRequest *q, bool front) {
+        GQueue *queue = q->type == CHANNEL_FETCH ? &q->engine->fetches : &q->engine->lists;
+
+        g_assert(!q->queued && !q->sent);
+        q->link = (GList){.data = q};
+        if (front)
+                g_queue_push_head_link(queue, &q->link);
+        else
+                g_queue_push_tail_link(queue, &q->link);
+        q->queued = true;
+}
+
+static void request_free(EngineRequest *q) {
+        request_unqueue(q);
+        if (q->sent)
+                *(q->type == CHANNEL_FETCH ? &q->engine->fetches_sent : &q->engine->lists_sent) -= 1;
+        if (q->timer)
+                g_source_remove(q->timer);
+        g_hash_table_remove(q->engine->requests, &q->id);
+        g_free(q->locator);
+        g_free(q->version);
+        g_free(q);
+}
+
+/* Takes it from the provider's hands, in our books. */
+static void request_unsend(EngineRequest *q) {
+        if (q->sent)
+                *(q->type == CHANNEL_FETCH ? &q->engine->fetches_sent : &q->engine->lists_sent) -= 1;
+        q->sent = false;
+}
+
+/* The one end. The callback may start new requests, and must not touch this one. */
+static void request_end(EngineRequest *q, int r, const char *detail) {
+        Engine *e = q->engine;
+        engine_end_fn on_end = q->cancelled ? NULL : q->on_end;
+        void *userdata = q->userdata;
+
+        if (r < 0 && r != -ESTALE && on_end && q->type == CHANNEL_FETCH)
+                e->fetch_errors++;
+        if (q->sent && r != 0 && e->provider && !q->cancelled) {
+                /* Still the provider's: it becomes a cancelled one that waits for DONE. */
+                provider_send(e->provider,
+                              &(struct channel_message){.type = CHANNEL_CANCEL, .request = q->id});
+                q->cancelled = true;
+        } else
+                request_free(q);
+        if (on_end)
+                on_end(userdata, r, detail ? detail : "");
+}
+
+static gboolean request_again(gpointer userdata) {
+        EngineRequest *q = userdata;
+
+        q->timer = 0;
+        request_queue(q, true);
+        engine_pump(q->engine);
+        return G_SOURCE_REMOVE;
+}
+
+static bool error_is_passing(int r) {
+        switch (-r) {
+        case EAGAIN:
+        case EBUSY:
+        case ETIMEDOUT:
+        case ECONNRESET:
+        case ECONNREFUSED:
+        case ECONNABORTED:
+        case ENETUNREACH:
+        case ENETDOWN:
+        case EHOSTUNREACH:
+        case EHOSTDOWN:
+        case EPIPE:
+        case EINTR:
+                return true;
+        default:
+                return false;
+        }
+}
+
+static int64_t deadline(const Engine *e) {
+        return (int64_t)e->options->deadline_s * G_USEC_PER_SEC;
+}
+
+/* DONE arrived: over, or once more after a while. */
+static void request_done(EngineRequest *q, int r, uint32_t retry_after_ms, const char *detail) {
+        Engine *e = q->engine;
+        bool complete = q->type != CHANNEL_FETCH || q->offset == q->end;
+        int64_t now = g_get_monotonic_time();
+        uint32_t wait;
+
+        request_unsend(q);
+        if (q->cancelled) {
+                request_free(q);
+                return;
+        }
+        if (r == 0 && !complete) {
+                r = -EPROTO;
+                detail = "the engine said that all was delivered, and it was not";
+        }
+        if (r > 0 || r < -4095)
+                r = -EPROTO;
+        if (r == 0) {
+                request_end(q, 0, NULL);
+                return;
+        }
+        bool again = error_is_passing(r) ||
+                     ((r == -EPROTO || r == -ECANCELED) && ++q->bad_answers < PROTO_TRIES);
+        /* A listing that was reported in part cannot be begun again behind its reader's back. */
+        wait = backoff_next(&q->backoff, g_random_int(), retry_after_ms);
+        if (!again || now + (int64_t)wait * 1000 - q->progress > deadline(e)) {
+                request_end(q, r, detail);
+                return;
+        }
+        log_debug("%s: request %" PRIu64 " of \"%s\" again in %u ms: %s (%s)", engine_id(e), q->id,
+                  q->locator, wait, g_strerror(-r), detail ? detail : "");
+        q->timer = g_timeout_add(wait, request_again, q);
+}
+
+static void request_send(EngineRequest *q) {
+        Engine *e = q->engine;
+        struct channel_message m = {
+                .type = q->type,
+                .request = q->id,
+                .locator = q->locator,
+        };
+
+        request_unqueue(q);
+        if (q->type == CHANNEL_FETCH) {
+                m.file_version = q->version;
+                m.has_version = q->has_version;
+                m.size = q->size;
+                m.mtime_sec = q->mtime_sec;
+                m.mtime_nsec = q->mtime_nsec;
+                m.offset = q->offset;
+                m.length = q->end - q->offset;
+                e->fetches_sent++;
+        } else
+                e->lists_sent++;
+        q->sent = true;
+        q->tail = false;
+        q->expected = q->offset;
+        if (q->progress == 0)
+                q->progress = g_get_monotonic_time();
+        provider_send(e->provider, &m);
+}
+
+static void engine_pump(Engine *e) {
+        if (e->state != ENGINE_SERVING || !e->provider)
+                return;
+        for (;;) {
+                unsigned sent = e->lists_sent + e->fetches_sent;
+                if (sent >= e->provider_max)
+                        return;
+                if (!g_queue_is_empty(&e->lists) && e->lists_sent < LISTS_MAX &&
+                    (g_queue_is_empty(&e->fetches) || e->lists_sent * 2 <= e->provider_max ||
+                     e->fetches_sent >= e->options->max_fetches))
+                        request_send(g_queue_peek_head(&e->lists));
+                else if (!g_queue_is_empty(&e->fetches) && e->fetches_sent < e->options->max_fetches)
+                        request_send(g_queue_peek_head(&e->fetches));
+                else
+                        return;
+        }
+}
+
+static EngineRequest *request_new(Engine *e, enum channel_type type, const char *locator,
+                                  engine_end_fn end, void *userdata) {
+        EngineRequest *q = g_new0(EngineRequest, 1);
+
+        q->engine = e;
+        q->id = ++e->last_id;
+        q->type = type;
+        q->locator = g_strdup(locator);
+        q->on_end = end;
+        q->userdata = userdata;
+        q->progress = g_get_monotonic_time();
+        q->backoff = (struct backoff){.first_ms = 100, .limit_ms = 10000};
+        g_hash_table_insert(e->requests, &q->id, q);
+        return q;
+}
+
+static gboolean request_refuse(gpointer userdata) {
+        EngineRequest *q = userdata;
+
+        q->timer = 0;
+        request_end(q, -EIO, q->engine->detail);
+        return G_SOURCE_REMOVE;
+}
+
+/* A failed engine refuses, but through the loop: the caller has not stored the request yet. */
+static EngineRequest *request_begin(EngineRequest *q) {
+        if (q->engine->state == ENGINE_FAILED || q->engine->state == ENGINE_STOPPED)
+                q->timer = g_idle_add_full(G_PRIORITY_DEFAULT, request_refuse, q, NULL);
+        else {
+                request_queue(q, false);
+                engine_pump(q->engine);
+        }
+        return q;
+}
+
+EngineRequest *engine_list(Engine *e, const char *locator, engine_entries_fn entries,
+                           engine_end_fn end, void *userdata) {
+        EngineRequest *q = request_new(e, CHANNEL_LIST, locator, end, userdata);
+
+        q->entries = entries;
+        return request_begin(q);
+}
+
+EngineRequest *engine_stat(Engine *e, const char *locator, engine_entries_fn entries,
+                           engine_end_fn end, void *userdata) {
+        EngineRequest *q = request_new(e, CHANNEL_STAT, locator, end, userdata);
+
+        q->entries = entries;
+        return request_begin(q);
+}
+
+EngineRequest *engine_fetch(Engine *e, const struct stamp *stamp, uint64_t offset, uint64_t length,
+                            engine_data_fn data, engine_end_fn end, void *userdata) {
+        EngineRequest *q = request_new(e, CHANNEL_FETCH, stamp->locator, end, userdata);
+
+        g_assert(length > 0 && offset % e->options->granule == 0 && offset + length <= stamp->size);
+        q->version = g_strdup(stamp->version);
+        q->has_version = stamp->flags & STAMP_HAS_VERSION;
+        q->size = stamp->size;
+        q->mtime_sec = stamp->mtime_sec;
+        q->mtime_nsec = stamp->mtime_nsec;
+        q->offset = offset;
+        q->end = offset + length;
+        q->data = data;
+        return request_begin(q);
+}
+
+void engine_cancel(EngineRequest *q) {
+        if (!q)
+                return;
+        if (q->sent && q->engine->provider) {
+                if (!q->cancelled)
+                        provider_send(q->engine->provider,
+                                      &(struct channel_message){.type = CHANNEL_CANCEL, .request = q->id});
+                q->cancelled = true;
+                q->progress = g_get_monotonic_time();
+        } else
+                request_free(q);
+}
+
+void engine_hurry(EngineRequest *q) {
+        if (q->queued) {
+                request_unqueue(q);
+                request_queue(q, true);
+        }
+}
+
+/* ── messages ───────────────────────────────────────────────────────────── */
+
+static int message_data(EngineRequest *q, const struct channel_message *m, ProviderData *data) {
+        size_t taken;
+
+        if (q->cancelled) {
+                provider_data_release(data);
+                return 0;
+        }
+        if (q->type != CHANNEL_FETCH || q->tail || m->offset != q->expected ||
+            m->length > q->end - m->offset) {
+                provider_data_release(data);
+                return -EPROTO;
+        }
+        q->progress = q->engine->progress = g_get_monotonic_time();
+        q->engine->bytes_fetched += m->length;
+        q->backoff.tries = 0;
+        taken = q->data(q->userdata, data);
+        q->offset += taken;
+        q->expected += m->length;
+        q->tail = taken < m->length;
+        return 0;
+}
+
+static int engine_message(void *userdata, const struct channel_message *m, ProviderData *data) {
+        Engine *e = userdata;
+        EngineRequest *q;
+
+        if (m->type == CHANNEL_CHANGED) {
+                e->callbacks->remote_changed(e->userdata, e, m->locator);
+                return 0;
+        }
+        q = g_hash_table_lookup(e->requests, &m->request);
+        if (!q || !q->sent) {
+                provider_data_release(data);
+                return -EPROTO;
+        }
+        switch (m->type) {
+        case CHANNEL_DATA:
+                return message_data(q, m, data);
+        case CHANNEL_ENTRIES:
+                if (q->type == CHANNEL_FETCH) {
+                        provider_data_release(data);
+                        return -EPROTO;
+                }
+                if (q->cancelled) {
+                        provider_data_release(data);
+                        return 0;
+                }
+                q->progress = e->progress = g_get_monotonic_time();
+                q->entries(q->userdata, data);
+                return 0;
+        case CHANNEL_DONE:
+                e->progress = g_get_monotonic_time();
+                request_done(q, m->result, m->retry_after_ms, m->detail);
+                engine_pump(e);
+                return 0;
+        default:
+                return -EPROTO;
+        }
+}
+
+/* ── states ─────────────────────────────────────────────────────────────── */
+
+static void engine_set_state(Engine *e, enum engine_state state, const char *detail) {
+        if (detail) {
+                g_free(e->detail);
+                e->detail = g_strdup(detail);
+        }
+        e->state = state;
+        if (e->callbacks->changed)
+                e->callbacks->changed(e->userdata, e);
+}
+
+static void engine_ready(void *userdata, uint32_t flags, uint32_t max_requests) {
+        Engine *e = userdata;
+
+        if (e->state == ENGINE_SERVING)
+                return;
+        e->flags = flags;
+        e->provider_max = MIN(max_requests, CHANNEL_REQUESTS_MAX);
+        e->serving_since = g_get_monotonic_time();
+        log_about(LOG_INFO, engine_id(e), NULL, "the engine serves");
+        engine_set_state(e, ENGINE_SERVING, "");
+        engine_pump(e);
+}
+
+/* All requests, copied: ending one changes the table. */
+static GPtrArray *engine_all_requests(Engine *e) {
+        GPtrArray *all = g_ptr_array_new();
+        GHashTableIter iter;
+        gpointer q;
+
+        g_hash_table_iter_init(&iter, e->requests);
+        while (g_hash_table_iter_next(&iter, NULL, &q))
+                g_ptr_array_add(all, q);
+        return all;
+}
+
+/* The provider is gone: what it had goes back to the front of the queue. */
+static void engine_take_back(Engine *e) {
+        g_autoptr(GPtrArray) all = engine_all_requests(e);
+
+        for (guint i = 0; i < all->len; i++) {
+                EngineRequest *q = all->pdata[i];
+                if (!q->sent)
+                        continue;
+                request_unsend(q);
+                if (q->cancelled)
+                        request_free(q);
+                else
+                        request_queue(q, true);
+        }
+}
+
+static void engine_refuse_all(Engine *e, int r) {
+        g_autoptr(GPtrArray) all = engine_all_requests(e);
+
+        for (guint i = 0; i < all->len; i++)
+                if (g_hash_table_contains(e->requests, &((EngineRequest *)all->pdata[i])->id))
+                        request_end(all->pdata[i], r, e->detail);
+}
+
+static void engine_drop_provider(Engine *e) {
+        g_clear_pointer(&e->provider, provider_close);
+        e->attached_pid = 0;
+        e->provider_max = 0;
+        engine_take_back(e);
+}
+
+static void engine_fail(Engine *e, const char *why) {
+        log_about(LOG_ERR, engine_id(e), NULL, "the engine failed: %s; its files that are not here "
+                  "cannot be read until it is registered again or the service restarted", why);
+        engine_set_state(e, ENGINE_FAILED, why);
+        engine_refuse_all(e, -EIO);
+}
+
+static gboolean engine_restart(gpointer userdata) {
+        Engine *e = userdata;
+
+        e->restart_timer = 0;
+        engine_spawn(e);
+        return G_SOURCE_REMOVE;
+}
+
+/* A host ended, or could not be started. */
+static void engine_crashed(Engine *e, const char *why) {
+        int64_t now = g_get_monotonic_time();
+        uint32_t wait;
+
+        if (e->state == ENGINE_FAILED || e->state == ENGINE_STOPPED)
+                return;
+        if (e->serving_since && now - e->serving_since > GOOD_RUN) {
+                e->crashes = 0;
+                backoff_reset(&e->restart);
+        }
+        e->serving_since = 0;
+        if (++e->crashes >= CRASHES_MAX) {
+                g_autofree char *text = g_strdup_printf("its host ended %u times in a row; last: %s",
+                                                        e->crashes, why);
+                engine_fail(e, text);
+                return;
+        }
+        e->host_restarts++;
+        /* The first restart is at once: a single crash is what a reader should not notice. */
+        wait = e->crashes == 1 ? 0 : backoff_next(&e->restart, g_random_int(), 0);
+        log_about(LOG_WARNING, engine_id(e), NULL, "%s; starting it again in %u ms", why, wait);
+        engine_set_state(e, ENGINE_STARTING, why);
+        e->restart_timer = g_timeout_add(wait, engine_restart, e);
+}
+
+/* Whatever is wrong with the provider: without it, and with a new one soon. A host
+ * that still runs is killed, and its end (engine_host_ended) brings the next. */
+static void engine_end_provider(Engine *e, const char *why) {
+        bool ours = e->attached_pid == 0;
+
+        engine_drop_provider(e);
+        if (e->state == ENGINE_FAILED || e->state == ENGINE_STOPPED)
+                return;
+        if (ours && e->host) {
+                engine_set_state(e, ENGINE_STARTING, why);
+                host_kill(e->host);
+        } else if (!e->host && e->options->supervised)
+                engine_crashed(e, why);
+        else
+                engine_set_state(e, ENGINE_STARTING, why);
+}
+
+static void engine_lost(void *userdata, bool final, const char *why) {
+        Engine *e = userdata;
+        g_autofree char *text = g_strdup(!e->host && e->host_end ? e->host_end : why);
+
+        g_clear_pointer(&e->host_end, g_free);
+        if (!final) {
+                if (e->host)
+                        log_about(LOG_WARNING, engine_id(e), NULL, "ending its host: %s", text);
+                engine_end_provider(e, text);
+                return;
+        }
+        text = (g_free(text), g_strdup(why));
+        engine_drop_provider(e);
+        if (e->state != ENGINE_STOPPED)
+                engine_fail(e, text);
+        host_kill(e->host);
+}
+
+/* The process is reaped, but what it said last may still be in the channel (FAILED, and
+ * why): the end of file after it leads to engine_lost(). */
+static void engine_host_ended(void *userdata, int status) {
+        Engine *e = userdata;
+        g_autofree char *why = NULL;
+
+        g_clear_pointer(&e->host, host_free);
+        if (WIFSIGNALED(status))
+                why = g_strdup_printf("its host was ended by signal %d (%s)", WTERMSIG(status),
+                                      g_strsignal(WTERMSIG(status)));
+        else
+                why = g_strdup_printf("its host ended with status %d", WEXITSTATUS(status));
+        if (e->provider && e->attached_pid == 0) {
+                g_free(e->host_end);
+                e->host_end = g_steal_pointer(&why);
+        } else if (!e->provider)
+                engine_crashed(e, why);
+}
+
+static const struct provider_callbacks provider_callbacks = {
+        .ready = engine_ready,
+        .message = engine_message,
+        .lost = engine_lost,
+};
+
+static char *engine_state_dir(Engine *e) {
+        return g_build_filename(e->options->state_dir, "engines", engine_id(e), NULL);
+}
+
+static void engine_spawn(Engine *e) {
+        g_autofree char *state_dir = engine_state_dir(e);
+        struct host_options o = {
+                .path = e->options->host_path,
+                .bus_address = e->options->bus_address,
+                .id = engine_id(e),
+                .module_dir = e->options->module_dir,
+                .state_dir = state_dir,
+                .user = e->options->user,
+                .store_path = e->options->store_path,
+                .log_level = log_enabled(LOG_DEBUG) ? LOG_DEBUG : log_enabled(LOG_INFO) ? LOG_INFO : LOG_NOTICE,
+        };
+
+        if (!e->options->supervised)
+                return;
+        e->started = g_get_monotonic_time();
+        if (host_spawn(&o, engine_host_ended, e, &e->host) < 0)
+                engine_crashed(e, "its host could not be started");
+        else if (e->callbacks->changed)
+                e->callbacks->changed(e->userdata, e);
+}
+
+int engine_attach(Engine *e, uid_t uid, pid_t pid, int *ret_channel, Failure *failure) {
+        g_autofree char *state_dir = engine_state_dir(e);
+        const Registration *r = e->registration;
+        bool ours = e->host && host_pid(e->host) == pid;
+        GHashTableIter iter;
+        gpointer key, value;
+        int q, peer;
+
+        if (!ours && uid != 0)
+                return failure_set(failure, -EACCES, "AccessDenied",
+                                   "Only the engine's own host or root may attach.");
+        if (e->state == ENGINE_FAILED || e->state == ENGINE_STOPPED)
+                return failure_set(failure, -EIO, "EngineFailed", "The engine is not to be served: %s.",
+                                   e->detail);
+        if (e->provider)
+                return failure_set(failure, -EBUSY, "AlreadyAttached",
+                                   "The engine %s has a live provider.", r->id);
+
+        q = provider_open(&provider_callbacks, e, &e->provider, &peer);
+        if (q < 0)
+                return failure_set(failure, q, "Busy", "No channel could be made: %s.", g_strerror(-q));
+        e->attached_pid = ours ? 0 : pid;
+        e->started = g_get_monotonic_time();
+        provider_send(e->provider, &(struct channel_message){.type = CHANNEL_HELLO,
+                                                             .version = CHANNEL_VERSION,
+                                                             .id = r->id,
+                                                             .module = r->module,
+                                                             .state_dir = state_dir});
+        g_hash_table_iter_init(&iter, r->settings);
+        while (g_hash_table_iter_next(&iter, &key, &value))
+                provider_send(e->provider, &(struct channel_message){.type = CHANNEL_SETTING,
+                                                                     .key = key,
+                                                                     .value = value});
+        provider_send(e->provider, &(struct channel_message){.type = CHANNEL_START});
+        *ret_channel = peer;
+        return 0;
+}
+
+/* Once a second: what waits too long, and a host that hangs. */
+static gboolean engine_tick(gpointer userdata) {
+        Engine *e = userdata;
+        int64_t now = g_get_monotonic_time();
+        g_autoptr(GPtrArray) all = NULL;
+
+        if (e->state == ENGINE_STARTING && (e->host || e->provider) && now - e->started > START_LIMIT) {
+                log_about(LOG_WARNING, engine_id(e), NULL, "its host did not become ready in %d s",
+                          (int)(START_LIMIT / G_USEC_PER_SEC));
+                e->started = now;
+                engine_end_provider(e, "its host did not become ready");
+        }
+        if (e->provider && e->state == ENGINE_SERVING && e->lists_sent + e->fetches_sent > 0 &&
+            provider_ping(e->provider) > HANG_LIMIT) {
+                log_about(LOG_WARNING, engine_id(e), NULL, "its host hangs: ending it");
+                engine_end_provider(e, "its host hung");
+        }
+
+        if (g_hash_table_size(e->requests) == 0)
+                return G_SOURCE_CONTINUE;
+        all = engine_all_requests(e);
+        for (guint i = 0; i < all->len; i++) {
+                EngineRequest *q = all->pdata[i];
+                /* Ending one may cancel others of the same file. */
+                if (!g_hash_table_contains(e->requests, &((EngineRequest *)all->pdata[i])->id))
+                        continue;
+                int64_t since = q->sent || q->timer ? q->progress : MAX(q->progress, e->progress);
+                if (q->cancelled ? now - q->progress > deadline(e) + HANG_LIMIT : now - since > deadline(e)) {
+                        if (q->cancelled) {
+                                log_about(LOG_WARNING, engine_id(e), NULL,
+                                          "its host does not end a cancelled request: ending it");
+                                engine_end_provider(e, "its host does not end a cancelled request");
+                                break;
+                        }
+                        q->progress = now;
+                        request_end(q, -ETIMEDOUT, "nothing arrived before the deadline");
+                }
+        }
+        return G_SOURCE_CONTINUE;
+}
+
+/* ── life ───────────────────────────────────────────────────────────────── */
+
+Engine *engine_new(Registration *registration, const struct engine_options *options,
+                   const struct engine_callbacks *callbacks, void *userdata) {
+        Engine *e = g_new0(Engine, 1);
+
+        e->registration = registration;
+        e->options = options;
+        e->callbacks = callbacks;
+        e->userdata = userdata;
+        e->state = ENGINE_STARTING;
+        e->detail = g_strdup("");
+        e->requests = g_hash_table_new(g_int64_hash, g_int64_equal);
+        e->restart = (struct backoff){.first_ms = 200, .limit_ms = 30000};
+        e->tick_timer = g_timeout_add_seconds(1, engine_tick, e);
+        return e;
+}
+
+void engine_start(Engine *e) {
+        engine_spawn(e);
+}
+
+void engine_free(Engine *e) {
+        if (!e)
+                return;
+        e->state = ENGINE_STOPPED;
+        if (e->provider)
+                provider_send(e->provider, &(struct channel_message){.type = CHANNEL_QUIT});
+        g_clear_pointer(&e->provider, provider_close);
+        engine_take_back(e);
+        while (g_hash_table_size(e->requests) > 0)
+                engine_refuse_all(e, -ESHUTDOWN);
+        g_clear_pointer(&e->host, host_free);
+        g_free(e->host_end);
+        if (e->restart_timer)
+                g_source_remove(e->restart_timer);
+        g_source_remove(e->tick_timer);
+        g_hash_table_unref(e->requests);
+        registration_free(e->registration);
+        g_free(e->detail);
+        g_free(e);
+}
+
+const char *engine_id(const Engine *e) {
+        return e->registration->id;
+}
+
+const Registration *engine_registration(const Engine *e) {
+        return e->registration;
+}
+
+enum engine_state engine_state_of(const Engine *e) {
+        return e->state;
+}
+
+bool engine_has_ranges(const Engine *e) {
+        return !(e->flags & CS_ENGINE_NO_RANGES);
+}
+
+void engine_count_directories(Engine *e, int64_t listed, int64_t pending) {
+        bool busy = e->directories_pending > 0;
+
+        e->directories_listed += (uint64_t)listed;
+        e->directories_pending += (uint64_t)pending;
+        if (busy != (e->directories_pending > 0) && e->callbacks->changed)
+                e->callbacks->changed(e->userdata, e);
+}
+
+void engine_count_skipped(Engine *e, uint64_t skipped) {
+        e->entries_skipped += skipped;
+}
+
+static const char *engine_state_name(const Engine *e) {
+        switch (e->state) {
+        case ENGINE_STARTING:
+                return "starting";
+        case ENGINE_SERVING:
+                return e->directories_pending ? "listing" : "ready";
+        case ENGINE_FAILED:
+                return "failed";
+        case ENGINE_STOPPED:
+                break;
+        }
+        return "stopped";
+}
+
+void engine_info(const Engine *e, struct engine_info *ret) {
+        *ret = (struct engine_info){
+                .registration = e->registration,
+                .state = e->state,
+                .state_name = engine_state_name(e),
+                .detail = e->detail,
+                .pid = e->attached_pid ? e->attached_pid : host_pid(e->host),
+                .directories_listed = e->directories_listed,
+                .directories_pending = e->directories_pending,
+                .entries_skipped = e->entries_skipped,
+                .bytes_fetched = e->bytes_fetched,
+                .fetch_errors = e->fetch_errors,
+                .host_restarts = e->host_restarts,
+                .transfers_active = e->fetches_sent,
+        };
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "dispatcher/stamp.h"
+
+#include "cloudsync/engine.h"
+#include "shared/fd.h"
+#include "shared/names.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#define STAMP_MAGIC 0xC5
+#define STAMP_FORMAT 1
+#define STAMP_FIXED 50u
+
+void stamp_clear(struct stamp *stamp) {
+        g_free(stamp->engine);
+        g_free(stamp->version);
+        g_free(stamp->locator);
+        *stamp = (struct stamp)STAMP_INIT;
+}
+
+void stamp_copy(struct stamp *to, const struct stamp *from) {
+        *to = *from;
+        to->engine = g_strdup(from->engine);
+        to->version = g_strdup(from->version);
+        to->locator = g_strdup(from->locator);
+}
+
+static void put(uint8_t *at, uint64_t value, unsigned bytes) {
+        for (unsigned i = 0; i < bytes; i++)
+                at[i] = (uint8_t)(value >> (8 * i));
+}
+
+static uint64_t get(const uint8_t *at, unsigned bytes) {
+        uint64_t value = 0;
+
+        for (unsigned i = 0; i < bytes; i++)
+                value |= (uint64_t)at[i] << (8 * i);
+        return value;
+}
+
+static bool state_is_known(unsigned state) {
+        return (state >= STAMP_PLACEHOLDER && state <= STAMP_SWITCHING) || state == STAMP_UNLISTED ||
+               state == STAMP_LISTED;
+}
+
+int stamp_encode(const struct stamp *stamp, void *buffer, size_t capacity) {
+        uint8_t *p = buffer;
+        size_t engine = strlen(stamp->engine);
+        size_t version = stamp->version ? strlen(stamp->version) : 0;
+        size_t locator = stamp->locator ? strlen(stamp->locator) : 0;
+
+        if (engine == 0 || engine > NAME_ID_MAX || version > CS_VERSION_MAX ||
+            locator > CS_LOCATOR_MAX || !state_is_known(stamp->state) || stamp->size > INT64_MAX ||
+            stamp->mtime_nsec >= 1000000000)
+                return -EINVAL;
+        if (STAMP_FIXED + engine + version + locator > capacity)
+                return -EMSGSIZE;
+
+        p[0] = STAMP_MAGIC;
+        p[1] = STAMP_FORMAT;
+        p[2] = (uint8_t)stamp->state;
+        p[3] = (uint8_t)stamp->flags;
+        put(p + 4, stamp->ino, 8);
+        put(p + 12, stamp->generation, 8);
+        put(p + 20, stamp->size, 8);
+        put(p + 28, (uint64_t)stamp->mtime_sec, 8);
+        put(p + 36, stamp->mtime_nsec, 4);
+        put(p + 40, stamp->boot, 4);
+        put(p + 44, stamp->mode, 2);
+        p[46] = (uint8_t)engine;
+        p[47] = (uint8_t)version;
+        put(p + 48, locator, 2);
+        memcpy(p + STAMP_FIXED, stamp->engine, engine);
+        if (version)
+                memcpy(p + STAMP_FIXED + engine, stamp->version, version);
+        if (locator)
+                memcpy(p + STAMP_FIXED + engine + version, stamp->locator, locator);
+        return (int)(STAMP_FIXED + engine + version + locator);
+}
+
+int stamp_decode(const void *data, size_t length, struct stamp *ret) {
+        const uint8_t *p = data;
+        size_t engine, version, locator;
+
+        if (length < STAMP_FIXED || p[0] != STAMP_MAGIC || p[1] != STAMP_FORMAT ||
+            !state_is_known(p[2]) || (p[3] & ~STAMP_FLAGS))
+                return -EBADMSG;
+        engine = p[46];
+        version = p[47];
+        locator = get(p + 48, 2);
+        if (length != STAMP_FIXED + engine + version + locator || engine == 0 ||
+            engine > NAME_ID_MAX || version > CS_VERSION_MAX || locator > CS_LOCATOR_MAX ||
+            get(p + 20, 8) > INT64_MAX || get(p + 36, 4) >= 1000000000 ||
+            memchr(p + STAMP_FIXED, 0, engine + version + locator))
+                return -EBADMSG;
+
+        *ret = (struct stamp){
+                .state = p[2],
+                .flags = p[3],
+                .ino = get(p + 4, 8),
+                .generation = get(p + 12, 8),
+                .size = get(p + 20, 8),
+                .mtime_sec = (int64_t)get(p + 28, 8),
+                .mtime_nsec = (uint32_t)get(p + 36, 4),
+                .boot = (uint32_t)get(p + 40, 4),
+                .mode = (uint16_t)get(p + 44, 2),
+                .engine = g_strndup((const char *)p + STAMP_FIXED, engine),
+                .version = g_strndup((const char *)p + STAMP_FIXED + engine, version),
+                .locator = g_strndup((const char *)p + STAMP_FIXED + engine + version, locator),
+        };
+        return 0;
+}
+
+/* The generation tells an inode from the next one of the same number. */
+static int file_generation(int fd, uint64_t *ret) {
+        int generation = 0; /* the kernel writes an int, whatever the macro's type says */
+
+        if (ioctl(fd, FS_IOC_GETVERSION, &generation) < 0)
+                return -errno;
+        *ret = (uint32_t)generation;
+        return 0;
+}
+
+int stamp_read(int fd, uint64_t ino, struct stamp *ret) {
+        uint8_t buffer[STAMP_MAX];
+        uint64_t generation;
+        ssize_t n;
+        int r;
+
+        n = fgetxattr(fd, STAMP_XATTR, buffer, sizeof buffer);
+        if (n < 0)
+                return errno == ERANGE ? -EBADMSG : -errno;
+        r = stamp_decode(buffer, (size_t)n, ret);
+        if (r < 0)
+                return r;
+        r = file_generation(fd, &generation);
+        if (r == 0 && (ret->ino != ino || ret->generation != generation))
+                r = -ENODATA;
+        if (r < 0)
+                stamp_clear(ret);
+        return r;
+}
+
+int stamp_write(int fd, struct stamp *stamp) {
+        uint8_t buffer[STAMP_MAX];
+        struct stat st;
+        int r;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        stamp->ino = st.st_ino;
+        r = file_generation(fd, &stamp->generation);
+        if (r < 0)
+                return r;
+        r = stamp_encode(stamp, buffer, sizeof buffer);
+        if (r < 0)
+                return r;
+        if (fsetxattr(fd, STAMP_XATTR, buffer, (size_t)r, 0) < 0)
+                return -errno;
+        return 0;
+}
+
+uint32_t stamp_boot(void) {
+        static uint32_t boot;
+
+        if (boot == 0) {
+                g_autofree char *text = NULL;
+                if (g_file_get_contents("/proc/sys/kernel/random/boot_id", &text, NULL, NULL))
+                        boot = g_str_hash(text);
+                if (boot == 0) /* unknown: never equal to what an earlier run wrote */
+                        boot = g_random_int() | 1;
+        }
+        return boot;
+}
+
+bool stamp_matches(const struct stamp *stamp, const struct cs_entry *entry) {
+        bool versioned = (stamp->flags & STAMP_HAS_VERSION) != 0;
+
+        if (stamp->size != entry->size || versioned != (entry->version != NULL))
+                return false;
+        if (versioned)
+                return strcmp(stamp->version, entry->version) == 0;
+        return stamp->mtime_sec == entry->mtime_sec && stamp->mtime_nsec == entry->mtime_nsec;
+}
+
+void stamp_set_entry(struct stamp *stamp, const struct cs_entry *entry) {
+        g_free(stamp->version);
+        stamp->version = g_strdup(entry->version ? entry->version : "");
+        stamp->flags = entry->version ? STAMP_HAS_VERSION : 0;
+        stamp->size = entry->size;
+        stamp->mtime_sec = entry->mtime_sec;
+        stamp->mtime_nsec = entry->mtime_nsec;
+        stamp->mode = (uint16_t)(entry->mode & 0777);
+}
