@@ -33,39 +33,46 @@ struct store_loop {
 int store_loop_attach(const char *image, struct store_loop *ret, Failure *failure);
 void store_loop_release(struct store_loop *loop);
 
-/* What a mount table says of a mount. */
+/* What the mount table says of a mount. */
 struct store_mount_info {
         bool found;
-        char *filesystem, *source, *root, *options; /* owned; options of the superblock */
-        dev_t device;                               /* of the superblock */
+        char *target, *filesystem, *source, *root, *options; /* owned; options of the superblock */
+        dev_t device;                                        /* of the superblock */
         uint64_t id;
 };
 void store_mount_info_clear(struct store_mount_info *info);
-/* The topmost mount at `path` (exactly there), or the mount with `id` if path is NULL. 0
- * (`found` false when there is none), or -errno. */
+
+/* The topmost mount at `path` (exactly there, canonical), or the mount with `id` if path is
+ * NULL. 0 (`found` false when there is none), or -errno. */
 int store_mount_info_load(const char *path, uint64_t id, struct store_mount_info *ret);
 
-/* The id of the mount that `fd` is on, the device number of its file, and whether it
- * is the mount's root. */
-int store_mount_id(int fd, uint64_t *ret_id);
+/* A mount of the superblock that has `device` as its number, or `source` and
+ * `filesystem` as its origin (btrfs shows files under other numbers than its superblock's),
+ * at any path but `except`. */
+int store_mount_info_find(dev_t device, const char *source, const char *filesystem,
+                          const char *except, struct store_mount_info *ret);
 
-/* Only these are known to keep what is present apart from what is not. */
+/* The id of the mount that `fd` is on. */
+int store_mount_id(int fd, uint64_t *ret);
+
+/* Only on these is told apart what is present and what is not. */
 bool store_filesystem_is_supported(const char *filesystem);
 
 /* What is on a block device; g_free(). -ENODATA: nothing that libblkid knows. */
 int store_device_filesystem(const char *device, char **ret);
 
-/* Two detached mounts of the device's superblock: the one that will be public, and the
- * private one. Owned descriptors. */
-int store_mount_device(const char *device, const char *filesystem, const char *hsmid,
-                       int *ret_public, int *ret_private, bool *ret_hsmid, Failure *failure);
-/* A detached private clone of what is mounted at `path`. */
-int store_mount_clone(const char *path, int *ret_private, Failure *failure);
+/* A new detached mount of the device's superblock, which is made if it is not mounted yet.
+ * `attributes`: MOUNT_ATTR_*. `hsmid` is tried, NULL: not. An owned descriptor. */
+int store_mount_device(const char *device, const char *filesystem, uint64_t attributes,
+                       const char *hsmid, int *ret, bool *ret_hsmid, Failure *failure);
+/* A detached clone of what is mounted at `path`, writable, with these attributes. */
+int store_mount_clone(const char *path, uint64_t attributes, int *ret, Failure *failure);
 
-/* Refuses, with a sentence, a filesystem on which absence could not be told or
- * the placeholder's state not be kept. `root` is of the private mount. */
+/* Refuses, with a sentence, a filesystem on which absence could not be told or the
+ * placeholder's state not be kept. `root` is of the private mount; `name` is shown. */
 int store_probe(int root, const char *filesystem, const char *name, Failure *failure);
 
-/* Is a mount of `superblock` in some mount table, or a file, a working or a root
- * directory of some other process on one of the two devices? */
-bool store_in_use(dev_t superblock, dev_t files);
+/* Is a mount of `superblock` other than `own_mount` in some process's mount table, or
+ * a file, working or root directory of another process on the filesystem whose files
+ * show `files` as their device? Reads all of /proc: some milliseconds. */
+bool store_in_use(dev_t superblock, dev_t files, uint64_t own_mount);
