@@ -113,18 +113,25 @@ struct http_call {
         const void *body;
         size_t body_length; /* 0 with body NULL: none */
         uint32_t flags;
+        uint64_t tag; /* for http_cancel(); 0: none */
         const struct http_handler *handler; /* static */
         void *data;
 };
 
-/* Queues a request; everything is copied. 0 and an id (never 0, never used again) in
- * *ret_id (may be NULL), or -EINVAL: URL or headers are malformed; complete() is not
- * called then. */
-int http_submit(struct http_client *client, const struct http_call *call, uint64_t *ret_id);
+/* Queues a request; everything is copied but what is called static. 0, or -EINVAL: URL
+ * or headers are malformed; complete() is not called then. */
+int http_submit(struct http_client *client, const struct http_call *call);
 
-/* Ends a request soon with -ECANCELED, unless it is over. From any thread; complete()
- * is never called from within. Unknown ids do nothing. */
-void http_cancel(struct http_client *client, uint64_t id);
+/* A number for http_call.tag that was not used before. */
+uint64_t http_tag(struct http_client *client);
+
+/* Ends all requests of this tag submitted so far, soon, with -ECANCELED. From any
+ * thread; complete() is never called from within. */
+void http_cancel(struct http_client *client, uint64_t tag);
+
+/* Calls fn(data) on the client's thread, before what is submitted or cancelled after
+ * this call is looked at. Not after http_client_free() began. */
+void http_run(struct http_client *client, void (*fn)(void *data), void *data);
 
 /* Header values and dates. Pure. */
 

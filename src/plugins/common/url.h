@@ -37,6 +37,6 @@ char *url_printable(const char *url);
 /* Do both have the same scheme, host and port? False when one does not parse. */
 bool url_same_origin(const char *a, const char *b);
 
-/* `reference` resolved against `base` (RFC 3986 5.2): 0 and *ret (to g_free(), http or
- * https), or -EINVAL. */
+/* `reference` resolved against `base` (RFC 3986 5.2): 0 and *ret (to g_free(); http or
+ * https, without user, password and fragment), or -EINVAL. */
 int url_resolve(const char *base, const char *reference, char **ret);
