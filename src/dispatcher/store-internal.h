@@ -4,7 +4,8 @@
 /*
  * store-internal — what the store's own files say to each other
  *
- *   store.c        the object: open, attach, detach, and the way to its files
+ *   store.c        the object: open, attach, detach, close
+ *   store-file.c   its files: by handle, by name, the staging directory
  *   store-loop.c   an image file as a block device
  *   store-mount.c  superblocks and mounts, by the new mount API and libmount
  *   store-probe.c  is this a filesystem that cloudsync can stand on?
@@ -32,6 +33,22 @@ struct store_loop {
 };
 int store_loop_attach(const char *image, struct store_loop *ret, Failure *failure);
 void store_loop_release(struct store_loop *loop);
+
+struct Store {
+        char *path;       /* canonical */
+        char *device;     /* block device, or NULL: Path= alone */
+        char *filesystem;
+        struct store_loop loop;
+        int public, private, root, staging;
+        bool attached, marked, hsmid;
+        dev_t superblock; /* 0: not known yet (before attach) */
+        dev_t files;      /* st_dev */
+        uint64_t mount_id; /* of `public` */
+        uint64_t granule;
+};
+
+/* Makes .cloudsync/staging, or empties it. */
+int store_make_staging(Store *store, Failure *failure);
 
 /* What the mount table says of a mount. */
 struct store_mount_info {
