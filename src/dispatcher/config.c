@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <syslog.h>
 
-#include "config.h"
+#include <config.h> /* the build's, not the one beside this file */
 #include "dispatcher/config.h"
 #include "shared/channel.h"
 
@@ -27,8 +27,8 @@
 
 /* Programs known to read a file from its beginning on and to ask nothing about holes. */
 static const char *const builtin_readers[] = {
-        "mpv",      "vlc",          "ffmpeg",         "ffplay",    "ffprobe", "totem",
-        "mplayer",  "gst-play-1.0", "gst-launch-1.0", "celluloid", "parole",
+        "mpv",     "vlc",          "ffmpeg",         "ffplay",    "ffprobe", "totem",
+        "mplayer", "gst-play-1.0", "gst-launch-1.0", "celluloid", "parole",
 };
 
 /* --- values --- */
@@ -69,8 +69,8 @@ int config_parse_level(const char *s, int *ret) {
                 const char *name;
                 int level;
         } levels[] = {
-                {"error", LOG_ERR},   {"warning", LOG_WARNING}, {"notice", LOG_NOTICE},
-                {"info", LOG_INFO},   {"debug", LOG_DEBUG},
+                {"error", LOG_ERR}, {"warning", LOG_WARNING}, {"notice", LOG_NOTICE},
+                {"info", LOG_INFO}, {"debug", LOG_DEBUG},
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(levels); i++)
@@ -272,8 +272,10 @@ static int read_file(Config *config, Failure *failure) {
                         return r;
         }
         if (!config->path)
-                return refuse(failure, "%s: [Store] Path= is missing: say where the store is to "
-                                       "appear", config->file);
+                return refuse(failure,
+                              "%s: [Store] Path= is missing: say where the store is to "
+                              "appear",
+                              config->file);
         return 0;
 }
 
@@ -281,30 +283,69 @@ static int read_file(Config *config, Failure *failure) {
 
 #define DESCRIPTION                                                                                \
         "cloudsyncd shows remote trees as ordinary files and fetches their content when it is\n"   \
-        "first read. It needs root and a kernel of 6.14 or newer. The bus is “system”,\n"          \
-        "“session”, a D-Bus address, or “none”. For the configuration file see\n"                  \
+        "first read. It needs root and a kernel of 6.14 or newer. The bus is “system”,\n"      \
+        "“session”, a D-Bus address, or “none”. For the configuration file see\n"          \
         "cloudsync.conf(5); for the command line tool see cloudsyncctl(1).\n"
 
-struct arguments {
+typedef struct Arguments {
         char *file, *bus, *state_dir, *module_dir, *host_path, *engine_user, *log_level;
         gboolean help, version;
-};
+} Arguments;
 
-static void arguments_clear(struct arguments *a) {
+static void arguments_clear(Arguments *a) {
         char *all[] = {a->file,      a->bus,         a->state_dir, a->module_dir,
                        a->host_path, a->engine_user, a->log_level};
 
         for (size_t i = 0; i < G_N_ELEMENTS(all); i++)
                 g_free(all[i]);
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(GOptionContext_arguments, arguments_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Arguments, arguments_clear)
 
-static int take_arguments(Config *config, struct arguments *a, Failure *failure) {
+/* Parses a copy of argv; *ret_help is what --help prints. */
+static int parse_arguments(char **argv, Arguments *a, char **ret_help, Failure *failure) {
+        const GOptionEntry options[] = {
+                {"config", 0, 0, G_OPTION_ARG_FILENAME, &a->file,
+                 "The configuration; engines.d is beside it (" CLOUDSYNC_CONFIG_FILE ")", "FILE"},
+                {"bus", 0, 0, G_OPTION_ARG_STRING, &a->bus,
+                 "Where to be reached: system, session, none or an address (system)", "BUS"},
+                {"state-dir", 0, 0, G_OPTION_ARG_FILENAME, &a->state_dir,
+                 "The daemon's own files (" CLOUDSYNC_STATE_DIR ")", "DIR"},
+                {"module-dir", 0, 0, G_OPTION_ARG_FILENAME, &a->module_dir,
+                 "Where the engines' modules are (" CLOUDSYNC_MODULE_DIR ")", "DIR"},
+                {"host-path", 0, 0, G_OPTION_ARG_FILENAME, &a->host_path,
+                 "The engine host (" CLOUDSYNC_HOST_PATH ")", "FILE"},
+                {"engine-user", 0, 0, G_OPTION_ARG_STRING, &a->engine_user,
+                 "The user that engine hosts run as (" CLOUDSYNC_ENGINE_USER ")", "USER"},
+                {"log-level", 0, 0, G_OPTION_ARG_STRING, &a->log_level,
+                 "error, warning, notice, info or debug (info)", "LEVEL"},
+                {"help", 'h', 0, G_OPTION_ARG_NONE, &a->help, "Show this and end", NULL},
+                {"version", 0, 0, G_OPTION_ARG_NONE, &a->version, "Show the version and end", NULL},
+                {NULL},
+        };
+        g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+        g_autoptr(GError) error = NULL;
+        g_auto(GStrv) copy = g_strdupv(argv);
+
+        g_option_context_set_help_enabled(context, FALSE); /* it would exit() */
+        g_option_context_set_summary(context, DESCRIPTION);
+        g_option_context_add_main_entries(context, options, NULL);
+        if (!g_option_context_parse_strv(context, &copy, &error))
+                return refuse(failure, "%s (see --help)", error->message);
+        if (copy[0] && copy[1])
+                return refuse(failure, "“%s” is not an option (see --help)", copy[1]);
+        *ret_help = g_option_context_get_help(context, TRUE, NULL);
+        return 0;
+}
+
+static int take_arguments(Config *config, const Arguments *a, Failure *failure) {
         g_autofree char *directory = NULL;
 
+        config->log_level = LOG_INFO;
         if (a->log_level && config_parse_level(a->log_level, &config->log_level) < 0)
-                return refuse(failure, "--log-level is one of error, warning, notice, info and "
-                                       "debug, not “%s”", a->log_level);
+                return refuse(failure,
+                              "--log-level is one of error, warning, notice, info and "
+                              "debug, not “%s”",
+                              a->log_level);
         config->file = g_canonicalize_filename(a->file ?: CLOUDSYNC_CONFIG_FILE, NULL);
         config->state_dir = g_canonicalize_filename(a->state_dir ?: CLOUDSYNC_STATE_DIR, NULL);
         config->module_dir = g_canonicalize_filename(a->module_dir ?: CLOUDSYNC_MODULE_DIR, NULL);
@@ -314,4 +355,59 @@ static int take_arguments(Config *config, struct arguments *a, Failure *failure)
         directory = g_path_get_dirname(config->file);
         config->engines_dir = g_build_filename(directory, "engines.d", NULL);
         return 0;
+}
+
+static void set_defaults(Config *config) {
+        config->hsmid = g_strdup(CONFIG_HSMID);
+        config->full_below = CONFIG_FULL_BELOW;
+        config->deadline_s = CONFIG_DEADLINE_S;
+        config->max_pending = CONFIG_MAX_PENDING;
+        config->max_transfers = CONFIG_MAX_TRANSFERS;
+        config->sequential_readers = parse_readers("");
+}
+
+int config_load(int argc, char **argv, Config **ret, bool *ret_exit, Failure *failure) {
+        g_autoptr(Config) config = g_new0(Config, 1);
+        g_auto(Arguments) arguments = {0};
+        g_autofree char *help = NULL;
+        int r;
+
+        *ret_exit = false;
+        r = parse_arguments(argv, &arguments, &help, failure);
+        if (r < 0)
+                return r;
+        if (arguments.help || arguments.version) {
+                fputs(arguments.help ? help : "cloudsyncd " CLOUDSYNC_VERSION "\n", stdout);
+                *ret_exit = true;
+                return 0;
+        }
+        set_defaults(config);
+        r = take_arguments(config, &arguments, failure);
+        if (r < 0)
+                return r;
+        r = read_file(config, failure);
+        if (r < 0)
+                return r;
+        if (config->hsmid[0] == '\0')
+                g_clear_pointer(&config->hsmid, g_free);
+        *ret = g_steal_pointer(&config);
+        return 0;
+}
+
+void config_free(Config *config) {
+        if (!config)
+                return;
+        g_free(config->file);
+        g_free(config->bus);
+        g_free(config->state_dir);
+        g_free(config->module_dir);
+        g_free(config->host_path);
+        g_free(config->engine_user);
+        g_free(config->path);
+        g_free(config->device);
+        g_free(config->filesystem);
+        g_free(config->hsmid);
+        g_strfreev(config->sequential_readers);
+        g_free(config->engines_dir);
+        g_free(config);
 }

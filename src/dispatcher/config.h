@@ -25,7 +25,9 @@ typedef struct Config {
         unsigned deadline_s;          /* per event */
         unsigned max_pending;         /* events in hand before the group is left unread */
         unsigned max_transfers;       /* per engine */
-        char **sequential_readers;    /* program names (comm), NULL-terminated, never NULL */
+        /* program names (comm), NULL-terminated, never NULL: the built-in ones, and those of
+         * SequentialReaders=, where !NAME takes one away */
+        char **sequential_readers;
         /* where engines.d is: beside the file */
         char *engines_dir;
 } Config;
@@ -34,8 +36,16 @@ typedef struct Config {
 #define CONFIG_DEADLINE_S 300u
 #define CONFIG_MAX_PENDING 4096u
 #define CONFIG_MAX_TRANSFERS 32u
+#define CONFIG_MAX_TRANSFERS_LIMIT 96 /* CHANNEL_REQUESTS_MAX */
+#define CONFIG_HSMID "cloudsync"      /* HsmId= empty: NULL, not tried */
 
-/* Parses argv (--help and --version print and set *ret_exit) and the file. */
+/* Parses argv (--help and --version print and set *ret_exit; *ret is not set then) and
+ * the file. */
 int config_load(int argc, char **argv, Config **ret, bool *ret_exit, Failure *failure);
 void config_free(Config *config);
+
+/* Pure; 0 or -EINVAL. A size is bytes, or a number with K, M, G or T (1024) behind it. */
+int config_parse_size(const char *s, uint64_t *ret);
+int config_parse_level(const char *s, int *ret); /* "error" … "debug" to LOG_ERR … LOG_DEBUG */
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Config, config_free)

@@ -44,7 +44,7 @@ struct EngineRequest {
         bool cancelled; /* nobody wants it: freed with DONE */
         bool tail;      /* a short piece came: nothing may follow in this attempt */
         unsigned bad_answers;
-        uint64_t expected; /* the provider's next DATA offset in this attempt */
+        uint64_t expected, limit; /* of this attempt: the next DATA offset, and the end */
         int64_t progress;  /* µs: created, or the last byte or entry */
         struct backoff backoff;
         guint timer; /* until it is queued again */
@@ -230,12 +230,17 @@ static void request_send(EngineRequest *q) {
                 m.mtime_nsec = q->mtime_nsec;
                 m.offset = q->offset;
                 m.length = q->end - q->offset;
+                if (!engine_has_ranges(e)) { /* what is not wanted is dropped in message_data() */
+                        m.offset = 0;
+                        m.length = q->size;
+                }
                 e->fetches_sent++;
         } else
                 e->lists_sent++;
         q->sent = true;
         q->tail = false;
-        q->expected = q->offset;
+        q->expected = m.offset;
+        q->limit = m.offset + m.length;
         if (q->progress == 0)
                 q->progress = g_get_monotonic_time();
         provider_send(e->provider, &m);
@@ -349,24 +354,36 @@ void engine_hurry(EngineRequest *q) {
 /* ── messages ───────────────────────────────────────────────────────────── */
 
 static int message_data(EngineRequest *q, const struct channel_message *m, ProviderData *data) {
+        uint64_t begin = m->offset, end = m->offset + m->length;
         size_t taken;
 
         if (q->cancelled) {
                 provider_data_release(data);
                 return 0;
         }
-        if (q->type != CHANNEL_FETCH || q->tail || m->offset != q->expected ||
-            m->length > q->end - m->offset) {
+        if (q->type != CHANNEL_FETCH || q->tail || begin != q->expected ||
+            m->length > q->limit - begin) {
                 provider_data_release(data);
                 return -EPROTO;
         }
+        q->expected = end;
         q->progress = q->engine->progress = g_get_monotonic_time();
         q->engine->bytes_fetched += m->length;
         q->backoff.tries = 0;
+
+        /* An engine without ranges sends all of the file. */
+        if (end <= q->offset || begin >= q->end) {
+                provider_data_release(data);
+                return 0;
+        }
+        if (begin < q->offset)
+                provider_data_skip(data, q->offset - begin);
+        if (end > q->end)
+                provider_data_trim(data, end - q->end);
+        end = MIN(end, q->end);
         taken = q->data(q->userdata, data);
         q->offset += taken;
-        q->expected += m->length;
-        q->tail = taken < m->length;
+        q->tail = q->offset < end;
         return 0;
 }
 
@@ -433,24 +450,36 @@ static void engine_ready(void *userdata, uint32_t flags, uint32_t max_requests) 
         engine_pump(e);
 }
 
-/* All requests, copied: ending one changes the table. */
-static GPtrArray *engine_all_requests(Engine *e) {
-        GPtrArray *all = g_ptr_array_new();
+/* The ids of all requests: ending one may end others, so that pointers would not do. */
+static GArray *engine_request_ids(Engine *e) {
+        GArray *ids = g_array_new(FALSE, FALSE, sizeof(uint64_t));
         GHashTableIter iter;
-        gpointer q;
+        gpointer key;
 
         g_hash_table_iter_init(&iter, e->requests);
-        while (g_hash_table_iter_next(&iter, NULL, &q))
-                g_ptr_array_add(all, q);
-        return all;
+        while (g_hash_table_iter_next(&iter, &key, NULL))
+                g_array_append_vals(ids, key, 1);
+        return ids;
+}
+
+static EngineRequest *engine_request(Engine *e, GArray *ids, guint i) {
+        return g_hash_table_lookup(e->requests, &g_array_index(ids, uint64_t, i));
+}
+
+static int id_compare(gconstpointer a, gconstpointer b) {
+        uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+        return x < y ? -1 : x > y;
 }
 
 /* The provider is gone: what it had goes back to the front of the queue. */
 static void engine_take_back(Engine *e) {
-        g_autoptr(GPtrArray) all = engine_all_requests(e);
+        g_autoptr(GArray) ids = engine_request_ids(e);
 
-        for (guint i = 0; i < all->len; i++) {
-                EngineRequest *q = all->pdata[i];
+        /* Backwards, each to the front: the oldest comes first again. */
+        g_array_sort(ids, id_compare);
+        for (guint i = ids->len; i-- > 0;) {
+                EngineRequest *q = engine_request(e, ids, i);
                 if (!q->sent)
                         continue;
                 request_unsend(q);
@@ -462,11 +491,13 @@ static void engine_take_back(Engine *e) {
 }
 
 static void engine_refuse_all(Engine *e, int r) {
-        g_autoptr(GPtrArray) all = engine_all_requests(e);
+        g_autoptr(GArray) ids = engine_request_ids(e);
 
-        for (guint i = 0; i < all->len; i++)
-                if (g_hash_table_contains(e->requests, &((EngineRequest *)all->pdata[i])->id))
-                        request_end(all->pdata[i], r, e->detail);
+        for (guint i = 0; i < ids->len; i++) {
+                EngineRequest *q = engine_request(e, ids, i);
+                if (q)
+                        request_end(q, r, e->detail);
+        }
 }
 
 static void engine_drop_provider(Engine *e) {
@@ -645,7 +676,7 @@ int engine_attach(Engine *e, uid_t uid, pid_t pid, int *ret_channel, Failure *fa
 static gboolean engine_tick(gpointer userdata) {
         Engine *e = userdata;
         int64_t now = g_get_monotonic_time();
-        g_autoptr(GPtrArray) all = NULL;
+        g_autoptr(GArray) ids = NULL;
 
         if (e->state == ENGINE_STARTING && (e->host || e->provider) && now - e->started > START_LIMIT) {
                 log_about(LOG_WARNING, engine_id(e), NULL, "its host did not become ready in %d s",
@@ -661,11 +692,10 @@ static gboolean engine_tick(gpointer userdata) {
 
         if (g_hash_table_size(e->requests) == 0)
                 return G_SOURCE_CONTINUE;
-        all = engine_all_requests(e);
-        for (guint i = 0; i < all->len; i++) {
-                EngineRequest *q = all->pdata[i];
-                /* Ending one may cancel others of the same file. */
-                if (!g_hash_table_contains(e->requests, &((EngineRequest *)all->pdata[i])->id))
+        ids = engine_request_ids(e);
+        for (guint i = 0; i < ids->len; i++) {
+                EngineRequest *q = engine_request(e, ids, i);
+                if (!q)
                         continue;
                 int64_t since = q->sent || q->timer ? q->progress : MAX(q->progress, e->progress);
                 if (q->cancelled ? now - q->progress > deadline(e) + HANG_LIMIT : now - since > deadline(e)) {

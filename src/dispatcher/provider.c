@@ -41,8 +41,8 @@ struct ProviderData {
         Provider *provider; /* NULL once the provider is closed */
         struct slots *slots;
         uint32_t slot;
-        size_t length;
-        uint64_t offset;
+        size_t begin, length; /* in the slot */
+        uint64_t offset;      /* in the file */
 };
 
 static void slots_unref(struct slots *slots) {
@@ -125,7 +125,19 @@ int64_t provider_ping(Provider *p) {
 }
 
 const void *provider_data_bytes(const ProviderData *data) {
-        return channel_slot(data->slots->memory, data->slot);
+        return (const char *)channel_slot(data->slots->memory, data->slot) + data->begin;
+}
+
+void provider_data_skip(ProviderData *data, size_t n) {
+        g_assert(n <= data->length);
+        data->begin += n;
+        data->length -= n;
+        data->offset += n;
+}
+
+void provider_data_trim(ProviderData *data, size_t n) {
+        g_assert(n <= data->length);
+        data->length -= n;
 }
 
 size_t provider_data_length(const ProviderData *data) {

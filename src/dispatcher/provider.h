@@ -45,5 +45,8 @@ int64_t provider_ping(Provider *provider);
 const void *provider_data_bytes(const ProviderData *data); /* the slot itself: may change under us */
 size_t provider_data_length(const ProviderData *data);
 uint64_t provider_data_offset(const ProviderData *data);
+/* Makes it shorter: without its first, or its last, `n` bytes. */
+void provider_data_skip(ProviderData *data, size_t n);
+void provider_data_trim(ProviderData *data, size_t n);
 /* Main loop only: tells the host that the slot is free, and forgets it. NULL is fine. */
 void provider_data_release(ProviderData *data);

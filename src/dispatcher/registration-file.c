@@ -74,7 +74,7 @@ static int load_file(int dir_fd, const char *name, const char *id, Registration 
                      Failure *failure) {
         autoclose int fd = -1;
         g_autofree char *text = NULL;
-        size_t length;
+        size_t length = 0;
         struct stat st;
         int r;
 

@@ -71,6 +71,14 @@ void registration_free(Registration *registration) {
 
 /* --- what is allowed --- */
 
+/* GKeyFile drops some of them where a value begins (2.74), and none has a use. */
+static bool has_odd_control(const char *s) {
+        for (; *s; s++)
+                if (g_ascii_iscntrl(*s) && !strchr("\t\n\r", *s))
+                        return true;
+        return false;
+}
+
 static int check_setting(const char *key, const char *value, Failure *failure) {
         char shown[96];
 
@@ -82,14 +90,17 @@ static int check_setting(const char *key, const char *value, Failure *failure) {
         if (strcmp(key, REGISTRATION_HYDRATION_KEY) == 0)
                 return failure_set(failure, -EINVAL, "InvalidSetting",
                                    "“%s” is not a setting of the module: in a file it is "
-                                   "Hydration= in the group [Engine]", key);
+                                   "Hydration= in the group [Engine]",
+                                   key);
         if (strnlen(value, NAME_SETTING_VALUE_MAX + 1) > NAME_SETTING_VALUE_MAX)
                 return failure_set(failure, -E2BIG, "InvalidSetting",
                                    "the value of the setting “%s” is longer than %u bytes", key,
                                    NAME_SETTING_VALUE_MAX);
-        if (!g_utf8_validate(value, -1, NULL))
+        if (!g_utf8_validate(value, -1, NULL) || has_odd_control(value))
                 return failure_set(failure, -EINVAL, "InvalidSetting",
-                                   "the value of the setting “%s” is not UTF-8", key);
+                                   "the value of the setting “%s” is not UTF-8, or has control "
+                                   "characters other than tab and line ends",
+                                   key);
         return 0;
 }
 
@@ -181,12 +192,14 @@ static int read_settings(GKeyFile *file, Registration *registration, Failure *fa
         char shown[96];
 
         for (char **key = keys; key && *key; key++) {
-                char *value = g_key_file_get_string(file, "Settings", *key, NULL);
-                if (!value)
+                g_autoptr(GError) error = NULL;
+                g_autofree char *value = g_key_file_get_string(file, "Settings", *key, &error);
+                if (!value || error)
                         return failure_set(failure, -EINVAL, "InvalidRegistration",
                                            "the value of %s= in [Settings] cannot be read",
                                            name_printable(*key, shown, sizeof(shown)));
-                g_hash_table_replace(registration->settings, g_strdup(*key), value);
+                g_hash_table_replace(registration->settings, g_strdup(*key),
+                                     g_steal_pointer(&value));
         }
         return 0;
 }

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "dispatcher/settle.h"
+
+#include "dispatcher/handle.h"
+#include "dispatcher/stamp.h"
+#include "dispatcher/work.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+
+#include <fcntl.h>
+#include <glib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define SETTLE_SECONDS 3
+#define SETTLE_QUEUE_MAX 65536u
+
+/* The ctime tells whether the file is still the one that was synced: one that was emptied and
+ * filled anew after the sync must not be called durable for its predecessor. */
+struct item {
+        struct handle handle;
+        struct timespec ctime;
+};
+
+struct Settle {
+        FanGroup *group;
+        Store *store;
+        GArray *queue; /* of struct item */
+        guint timer;
+        bool running;
+};
+
+struct batch {
+        Settle *settle;
+        GArray *files;
+};
+
+static void settle_schedule(Settle *settle);
+
+/* One file, on a pool thread. What cannot be done now is left as it is. */
+static void settle_one(Settle *settle, const struct item *item) {
+        struct stamp stamp = STAMP_INIT;
+        autoclose int fd = -1;
+        struct stat st;
+
+        fd = handle_open(store_root(settle->store), &item->handle, O_RDONLY | O_NONBLOCK);
+        if (fd < 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
+                return;
+        if (fstat(fd, &st) == 0 && st.st_ctim.tv_sec == item->ctime.tv_sec &&
+            st.st_ctim.tv_nsec == item->ctime.tv_nsec && stamp_read(fd, st.st_ino, &stamp) == 0) {
+                bool whole = stamp.state == STAMP_WHOLE;
+                if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot()) {
+                        stamp.state = STAMP_WHOLE;
+                        whole = stamp_write(fd, &stamp) == 0;
+                }
+                if (whole)
+                        (void)fan_group_silence(settle->group, fd, true);
+                stamp_clear(&stamp);
+        }
+        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
+}
+
+static void settle_run(void *data) {
+        struct batch *batch = data;
+        int r = store_sync(batch->settle->store);
+
+        if (r < 0) {
+                log_error("the store cannot be synced: %s", strerror(-r));
+                return;
+        }
+        for (guint i = 0; i < batch->files->len; i++)
+                settle_one(batch->settle, &g_array_index(batch->files, struct item, i));
+}
+
+static void settle_done(void *data) {
+        struct batch *batch = data;
+
+        batch->settle->running = false;
+        settle_schedule(batch->settle);
+        g_array_unref(batch->files);
+        g_free(batch);
+}
+
+static gboolean settle_now(gpointer userdata) {
+        Settle *settle = userdata;
+        struct batch *batch;
+
+        settle->timer = 0;
+        batch = g_new(struct batch, 1);
+        *batch = (struct batch){.settle = settle, .files = settle->queue};
+        settle->queue = g_array_new(FALSE, FALSE, sizeof(struct item));
+        settle->running = true;
+        work_run(settle_run, settle_done, batch);
+        return G_SOURCE_REMOVE;
+}
+
+static void settle_schedule(Settle *settle) {
+        if (settle->queue->len > 0 && settle->timer == 0 && !settle->running)
+                settle->timer = g_timeout_add_seconds(SETTLE_SECONDS, settle_now, settle);
+}
+
+void settle_add(Settle *settle, int fd) {
+        struct item item;
+        struct stat st;
+
+        if (settle->queue->len >= SETTLE_QUEUE_MAX || handle_take(fd, &item.handle) < 0 ||
+            fstat(fd, &st) < 0)
+                return;
+        item.ctime = st.st_ctim;
+        g_array_append_val(settle->queue, item);
+        settle_schedule(settle);
+}
+
+void settle_hurry(Settle *settle) {
+        if (settle->timer == 0 || settle->running)
+                return;
+        g_source_remove(settle->timer);
+        settle_now(settle);
+}
+
+Settle *settle_new(FanGroup *group, Store *store) {
+        Settle *settle = g_new0(Settle, 1);
+
+        settle->group = group;
+        settle->store = store;
+        settle->queue = g_array_new(FALSE, FALSE, sizeof(struct item));
+        return settle;
+}
+
+void settle_free(Settle *settle) {
+        if (!settle)
+                return;
+        if (settle->timer)
+                g_source_remove(settle->timer);
+        g_array_unref(settle->queue);
+        g_free(settle);
+}

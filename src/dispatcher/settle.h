@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * settle — FILLED becomes WHOLE, in batches, behind the readers' backs
+ *
+ * Every few seconds, when files were filled: one syncfs of the store for all of
+ * them, then each gets its stamp WHOLE and is silenced for opens too. Changing the
+ * stamp moves ctime, which backup programs take for a change under their hands, so it
+ * is done only while nobody has the file open: a write lease tells, and holds
+ * new openers off for the few microseconds. A file that is open stays FILLED; its
+ * next open puts it here again. The queue is bounded and lost in a crash:
+ * both cost an event at the next open, nothing else.
+ */
+
+#include "dispatcher/fan-group.h"
+#include "dispatcher/store.h"
+
+typedef struct Settle Settle;
+
+Settle *settle_new(FanGroup *group, Store *store);
+void settle_free(Settle *settle); /* after work_stop() */
+/* `fd`: any descriptor of a file that is FILLED. */
+void settle_add(Settle *settle, int fd);
+/* Settles what is queued now, at the next turn of the loop (a clean stop). */
+void settle_hurry(Settle *settle);
