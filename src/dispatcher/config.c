@@ -233,14 +233,15 @@ static int read_group(Config *config, GKeyFile *file, const char *group, Failure
         for (char **name = names; name && *name; name++) {
                 const struct key *key = find_key(group, *name);
                 g_autofree char *value = NULL;
+                g_autoptr(GError) error = NULL;
 
                 if (!key)
                         return refuse(failure, "%s: [%s] has no key %s=", config->file, group,
                                       *name);
-                value = g_key_file_get_string(file, group, *name, NULL);
+                value = g_key_file_get_string(file, group, *name, &error);
                 if (value)
                         g_strstrip(value);
-                if (!value || set_value(config, key, value) < 0)
+                if (error || !value || set_value(config, key, value) < 0)
                         return refuse(failure, "%s: [%s] %s=%s is not valid: it is %s",
                                       config->file, group, *name, value ?: "", key->wanted);
         }

@@ -187,14 +187,21 @@ static int check_layout(GKeyFile *file, Failure *failure) {
         return 0;
 }
 
+/* NULL when it is missing or not properly escaped; GLib alone returns half of it then. */
+static char *get_string(GKeyFile *file, const char *group, const char *key) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *value = g_key_file_get_string(file, group, key, &error);
+
+        return error ? NULL : g_steal_pointer(&value);
+}
+
 static int read_settings(GKeyFile *file, Registration *registration, Failure *failure) {
         g_auto(GStrv) keys = g_key_file_get_keys(file, "Settings", NULL, NULL);
         char shown[96];
 
         for (char **key = keys; key && *key; key++) {
-                g_autoptr(GError) error = NULL;
-                g_autofree char *value = g_key_file_get_string(file, "Settings", *key, &error);
-                if (!value || error)
+                g_autofree char *value = get_string(file, "Settings", *key);
+                if (!value)
                         return failure_set(failure, -EINVAL, "InvalidRegistration",
                                            "the value of %s= in [Settings] cannot be read",
                                            name_printable(*key, shown, sizeof(shown)));
@@ -220,14 +227,15 @@ int registration_from_text(const char *id, const char *text, size_t length, Regi
         r = check_layout(file, failure);
         if (r < 0)
                 return r;
-        module = g_key_file_get_string(file, "Engine", "Module", NULL);
-        prefix = g_key_file_get_string(file, "Engine", "Prefix", NULL);
+        module = get_string(file, "Engine", "Module");
+        prefix = get_string(file, "Engine", "Prefix");
         if (!module || !prefix)
                 return failure_set(failure, -EINVAL, "InvalidRegistration",
                                    "%s= is missing in [Engine]", module ? "Prefix" : "Module");
         registration = registration_new(id, module, prefix);
-        hydration = g_key_file_get_string(file, "Engine", "Hydration", NULL);
-        if (hydration && hydration_parse(hydration, &registration->hydration) < 0)
+        hydration = get_string(file, "Engine", "Hydration");
+        if (g_key_file_has_key(file, "Engine", "Hydration", NULL) &&
+            hydration_parse(hydration, &registration->hydration) < 0)
                 return failure_set(failure, -EINVAL, "InvalidRegistration",
                                    "Hydration= is one of auto, whole and ranges");
         r = read_settings(file, registration, failure);
