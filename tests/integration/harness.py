@@ -526,6 +526,64 @@ class Web(Service):
                 and part in urllib.parse.unquote(e['path'])]
 
 
+class Gate(Service):
+    """tests/servers/gate.py: a web server that does to each request what a test asks for."""
+
+    def __init__(self, world, root=None, name='gate'):
+        world.counter += 1
+        self.root = root or world.new_directory('gate-origin')
+        self.file_name = '%s-%d' % (name, world.counter)
+        self.port = 0
+        super().__init__(world, self.file_name, self.command())
+        self.wait_listening()
+
+    def command(self):
+        return ['/usr/bin/python3', TESTS + '/servers/gate.py', self.root, str(self.port)]
+
+    def wait_listening(self):
+        def port():
+            if not self.alive():
+                raise AssertionError('gate.py ended: ' + tail(self.log_text(), 2000))
+            return re.findall(rb'^port (\d+)$', self.log_text(), re.M)[self.begun - 1:]
+        self.port = int(wait_until(port, 'gate.py listens')[0])
+
+    begun = 1
+
+    def again(self):
+        """After kill(): starts it once more, on the same port, without rules."""
+        self.begun += 1
+        with open(self.log, 'ab') as log:
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, start_new_session=True)
+        self.wait_listening()
+
+    def url(self, path=''):
+        return 'http://127.0.0.1:%d/%s' % (self.port, urllib.parse.quote(os.fsencode(path)))
+
+    def ask(self, path, data=None):
+        if data is not None:
+            data = json.dumps(data).encode()
+        with urllib.request.urlopen(self.url(path), data, timeout=TIMEOUT) as answer:
+            return json.loads(answer.read() or b'null')
+
+    def rule(self, path, what, **more):
+        self.ask('.rule', dict(more, path='/' + path, what=what))
+
+    def release(self, keep=False):
+        self.ask('.release', {'keep': keep})
+
+    def wait_waiting(self, n=1):
+        """Until at least n requests are held or stalled."""
+        wait_until(lambda: self.ask('.waiting') >= n, 'the server holds %d requests' % n)
+
+    def requests(self):
+        return self.ask('.log')
+
+    def gets(self, part=''):
+        return [e for e in self.requests() if e['method'] == 'GET'
+                and not e['path'].endswith('/') and part in e['path']]
+
+
 # ---------------------------------------------------------------- store and daemon
 
 class Store:
