@@ -10,7 +10,8 @@ Last-Modified, ranges, If-Range and If-Match. Without rules it is an honest serv
     POST /.rule     {"path": "/a/b", "what": W, "times": N, ...}: the next N GET requests
                     (default: all) of that path; "path" may end with "*"
         hold        wait before the answer until released
-        stall       send "after" bytes of the body, then wait until released
+        stall       send "after" bytes of the body, then wait until released; with "cut": true
+                    reset the connection then
         cut         send "after" bytes of the body, then reset the connection
         short       send "after" bytes of the body, then end the connection in order
         long        send "after" bytes too many behind the body (the length says nothing of it)
@@ -18,7 +19,7 @@ Last-Modified, ranges, If-Range and If-Match. Without rules it is an honest serv
         slow        "rate" bytes a second
     POST /.release  let everything that waits go on, and drop all rules; {"keep": true}: rules stay
     GET /.waiting   how many requests are waiting
-    GET /.log       [{"method", "path", "range", "status", "sent"}, …] in the order of their ends
+    GET /.log       [{"method", "path", "range", "status", "sent", "time"}, …] in the order of their ends
 """
 
 import email.utils
@@ -73,7 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def note(self, status, sent):
         with LOCK:
             LOG.append({'method': self.command, 'path': urllib.parse.unquote(self.path),
-                        'range': self.headers.get('Range') or '', 'status': status, 'sent': sent})
+                        'range': self.headers.get('Range') or '', 'status': status, 'sent': sent, 'time': time.monotonic()})
 
     def answer(self, status, body=b'', headers=None, note=True):
         self.send_response(status)
@@ -161,14 +162,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if what == 'stall':
             self.wfile.write(body[:after])
             wait_for_release()
+            if rule.get('cut'):
+                return self.reset(min(after, len(body)))
             self.wfile.write(body[after:])
         elif what == 'cut':
             self.wfile.write(body[:after])
             time.sleep(0.05)  # a reset overtakes what is in the receiver's queue
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-            self.connection.close()
-            self.close_connection = True
-            return min(after, len(body))
+            return self.reset(min(after, len(body)))
         elif what == 'short':
             self.wfile.write(body[:after])
             self.close_connection = True
@@ -184,6 +184,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.wfile.write(body)
         return len(body)
+
+    def reset(self, sent):
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        self.connection.close()
+        self.close_connection = True
+        return sent
 
     def handle_one_request(self):
         try:
