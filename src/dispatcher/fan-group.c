@@ -34,6 +34,9 @@
 #include <unistd.h>
 
 #define STORE_MASK (FAN_PRE_ACCESS | FAN_OPEN_PERM)
+/* Not the reading of a directory alone: btrfs notes at open where the directory ends
+ * (since 6.5, against endless listings) and shows nothing that came later. */
+#define DIRECTORY_MASK (FAN_OPEN_PERM | FAN_ACCESS_PERM | FAN_ONDIR)
 /* One read takes at most this many events. */
 #define READ_EVENTS_MAX 256u
 
@@ -101,7 +104,7 @@ int fan_group_ignore_mount(FanGroup *group, int dir_fd) {
         int r = group_mark(group, flags, STORE_MASK, dir_fd);
         if (r < 0)
                 return r;
-        return group_mark(group, flags, FAN_ACCESS_PERM | FAN_ONDIR, dir_fd);
+        return group_mark(group, flags, DIRECTORY_MASK, dir_fd);
 }
 
 int fan_group_silence(FanGroup *group, int fd, bool opens) {
@@ -115,12 +118,11 @@ int fan_group_unsilence(FanGroup *group, int fd) {
 }
 
 int fan_group_watch_directory(FanGroup *group, int dir_fd) {
-        return group_mark(group, FAN_MARK_ADD | FAN_MARK_ONLYDIR, FAN_ACCESS_PERM | FAN_ONDIR, dir_fd);
+        return group_mark(group, FAN_MARK_ADD | FAN_MARK_ONLYDIR, DIRECTORY_MASK, dir_fd);
 }
 
 int fan_group_unwatch_directory(FanGroup *group, int dir_fd) {
-        int r = group_mark(group, FAN_MARK_REMOVE | FAN_MARK_ONLYDIR, FAN_ACCESS_PERM | FAN_ONDIR,
-                           dir_fd);
+        int r = group_mark(group, FAN_MARK_REMOVE | FAN_MARK_ONLYDIR, DIRECTORY_MASK, dir_fd);
         return r == -ENOENT ? 0 : r;
 }
 
@@ -185,12 +187,15 @@ int fan_buffer_next(const void *buffer, size_t length, size_t *position, struct 
         return 1;
 }
 
-/* Opening a FIFO, a device or a socket's name raises the event as well. */
-static bool event_is_ours(const struct fan_event *event) {
+/* The kernel does not say on what an open is: that of a watched directory looks as that
+ * of a file, and opening a FIFO or a device raises it as well (false: not ours). */
+static bool event_classify(struct fan_event *event) {
         struct stat st;
         if (event->kind != FAN_KIND_OPEN || fstat(event->fd, &st) < 0)
                 return true;
-        return S_ISREG(st.st_mode);
+        if (S_ISDIR(st.st_mode))
+                event->kind = FAN_KIND_READDIR;
+        return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
 }
 
 int fan_group_read(FanGroup *group, struct fan_event *events, size_t n, unsigned *ret_lost) {
@@ -216,7 +221,7 @@ int fan_group_read(FanGroup *group, struct fan_event *events, size_t n, unsigned
         while ((r = fan_buffer_next(buffer, (size_t)length, &position, &event)) > 0) {
                 if (event.fd < 0)
                         (*ret_lost)++;
-                else if (event_is_ours(&event))
+                else if (event_classify(&event))
                         events[taken++] = event;
                 else
                         (void)fan_group_answer(group, &event, 0);

@@ -22,7 +22,7 @@ typedef struct FanGroup FanGroup;
 enum fan_kind {
         FAN_KIND_OPEN,    /* FAN_OPEN_PERM on a regular file */
         FAN_KIND_ACCESS,  /* FAN_PRE_ACCESS: read, write, truncate(2), mmap, …; has a range */
-        FAN_KIND_READDIR, /* FAN_ACCESS_PERM on a watched directory */
+        FAN_KIND_READDIR, /* FAN_OPEN_PERM or FAN_ACCESS_PERM on a watched directory */
 };
 
 struct fan_event {
@@ -53,8 +53,8 @@ int fan_group_ignore_mount(FanGroup *group, int dir_fd);
 int fan_group_silence(FanGroup *group, int fd, bool opens);
 int fan_group_unsilence(FanGroup *group, int fd);
 
-/* Raises READDIR before a directory is read. Not evictable: the kernel keeps the
- * inode until unwatch. */
+/* Raises READDIR before a directory is opened (on btrfs, what is made after that is not
+ * listed), and before it is read. Not evictable: the kernel keeps the inode until unwatch. */
 int fan_group_watch_directory(FanGroup *group, int dir_fd);
 int fan_group_unwatch_directory(FanGroup *group, int dir_fd);
 
@@ -70,5 +70,5 @@ int fan_group_read(FanGroup *group, struct fan_event *events, size_t n, unsigned
 int fan_group_answer(FanGroup *group, struct fan_event *event, int r);
 
 /* Pure: the buffer that read(2) on the group fills, event by event. For tests
- * and the fuzzer. Returns 1 and *ret (fd < 0: -errno of the open), 0 at the end, -EBADMSG. */
+ * and the fuzzer. Does not tell an open of a directory from one of a file. Returns 1 and *ret (fd < 0: -errno of the open), 0 at the end, -EBADMSG. */
 int fan_buffer_next(const void *buffer, size_t length, size_t *position, struct fan_event *ret);
