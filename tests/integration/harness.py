@@ -866,10 +866,11 @@ class CloudsyncTest(unittest.TestCase):
         if files is not None:
             self.origin(files, os.path.join(self.web.root, name))
         prefix = prefix or name
-        all_settings = {'url': url or self.web.url(name + '/', kind)}
+        all_settings = {}
+        if module == 'httpfs':
+            all_settings['url'] = url or self.web.url(name + '/', kind)
         all_settings.update(self.SETTINGS)
         all_settings.update(settings)
-        all_settings = {k: v for k, v in all_settings.items() if v is not None}
         self.store.register(name, module, prefix, all_settings)
         self.engines.append(name)
         self.prefix = prefix

@@ -425,7 +425,7 @@ class Engines(CloudsyncTest):
         """httpfs and another engine side by side."""
         self.engine({'f': noise(3000, 1)}, name='web')
         web = self.file('f')
-        self.engine(name='other', module='unruly', url='', prefix='other', mode='fine')
+        self.engine(name='other', module='unruly', prefix='other', mode='fine')
         data = bytes((i * 7 + i // 4096) & 255 for i in range(3000000))
         self.assertEqual(os.stat(self.file('small')).st_mode & 0o777, 0o640)
         self.assertEqual(os.stat(self.file('small')).st_mtime, 1500000000)
