@@ -917,6 +917,28 @@ class CloudsyncTest(unittest.TestCase):
             self.assertEqual(st.st_size, size)
 
 
+class GateTest(CloudsyncTest):
+    """With a web server (Gate) that does as it is told; without rules again after each test."""
+
+    @classmethod
+    def make(cls):
+        super().make()
+        cls.gate = Gate(cls.world)
+
+    def tearDown(self):
+        if self.gate.alive():
+            self.gate.release()
+        else:
+            self.gate.again()
+        super().tearDown()
+
+    def gated(self, files, **settings):
+        """Registers an engine for `files` below the gate. Returns its id."""
+        name = self.unique()
+        self.origin(files, os.path.join(self.gate.root, name))
+        return self.engine(name=name, url=self.gate.url(name + '/'), **settings)
+
+
 def put(path, data, mtime=None):
     """Writes a file of the origin in one step (rename), so that no server sees half of it."""
     path = os.fsencode(path)

@@ -15,26 +15,7 @@ PER_FILESYSTEM = True
 UNRULY_LARGE = bytes((i * 7 + i // 4096) & 255 for i in range(3000000))
 
 
-class WithGate(CloudsyncTest):
-
-    @classmethod
-    def make(cls):
-        super().make()
-        cls.gate = Gate(cls.world)
-
-    def tearDown(self):
-        if self.gate.alive():
-            self.gate.release()
-        super().tearDown()
-
-    def gated(self, files, **settings):
-        name = self.unique()
-        self.origin(files, os.path.join(self.gate.root, name))
-        self.engine(name=name, url=self.gate.url(name + '/'), **settings)
-        return name
-
-
-class Stopping(WithGate):
+class Stopping(GateTest):
 
     def no_zeros(self, process, data, what):
         """A process that was reading `data` when the daemon stopped: it failed, or what it read
@@ -314,7 +295,7 @@ class FullDisk(CloudsyncTest):
             self.assertBytes(self.read(self.file(file)), data[file], file)
 
 
-class Hosts(WithGate):
+class Hosts(GateTest):
     """An engine host that dies or hangs in the middle: nobody notices but the log."""
 
     def test_killed_during_a_transfer(self):
@@ -425,7 +406,7 @@ class Hosts(WithGate):
         self.assertFalse(seen, 'the host sees the store')
 
 
-class Deadline(WithGate):
+class Deadline(GateTest):
 
     CONFIG = {'Hydration': {'FullBelow': '1M', 'Deadline': '3'}}
 

@@ -12,22 +12,7 @@ from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
 PER_FILESYSTEM = True
 
 
-class Fetching(CloudsyncTest):
-
-    @classmethod
-    def make(cls):
-        super().make()
-        cls.gate = Gate(cls.world)
-
-    def tearDown(self):
-        self.gate.release()
-        super().tearDown()
-
-    def gated(self, files, **settings):
-        name = self.unique()
-        self.origin(files, os.path.join(self.gate.root, name))
-        self.engine(name=name, url=self.gate.url(name + '/'), **settings)
-        return name
+class Fetching(GateTest):
 
     def test_local_after_the_first_read(self):
         files = {'small': noise(5000), 'large': noise(2 * MIB)}
@@ -155,16 +140,7 @@ class Fetching(CloudsyncTest):
         self.assertIn(self.store.status(self.file('own'))['State'], ('local', 'not-managed'))
 
 
-class Listings(CloudsyncTest):
-
-    @classmethod
-    def make(cls):
-        super().make()
-        cls.gate = Gate(cls.world)
-
-    def tearDown(self):
-        self.gate.release()
-        super().tearDown()
+class Listings(GateTest):
 
     TREE = {'d%d/e%d/f%d' % (i % 3, i % 5, i): noise(i * 1000 + 1, i) for i in range(40)}
 

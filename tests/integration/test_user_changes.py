@@ -249,23 +249,8 @@ class Names(CloudsyncTest):
         self.assertBytes(self.read(self.file('b')), SMALL)
 
 
-class Meanwhile(CloudsyncTest):
+class Meanwhile(GateTest):
     """Changes while the file is open elsewhere, or is just being fetched."""
-
-    @classmethod
-    def make(cls):
-        super().make()
-        cls.gate = Gate(cls.world)
-
-    def tearDown(self):
-        self.gate.release()
-        super().tearDown()
-
-    def gated(self, data, **settings):
-        name = self.unique()
-        put(os.path.join(self.gate.root, name, 'f'), data, mtime=1600000000)
-        self.engine(name=name, url=self.gate.url(name + '/'), **settings)
-        return self.file('f')
 
     def test_writer_beside_a_reader_of_ranges(self):
         self.engine({'b': LARGE}, hydration='ranges')
@@ -310,7 +295,8 @@ class Meanwhile(CloudsyncTest):
     def during_fetch(self, change, hydration='auto'):
         """A reader waits for a fetch that stalls; then a change is asked for; then the fetch goes on.
         Returns (the reader's result, the file's content afterwards)."""
-        path = self.gated(LARGE, hydration=hydration)
+        self.gated({'f': LARGE}, hydration=hydration)
+        path = self.file('f')
         self.gate.rule('*', 'stall', after=300000)
         reader = self.spawn(['cat', path])
         self.gate.wait_waiting()
@@ -374,7 +360,8 @@ class Meanwhile(CloudsyncTest):
 
     def test_write_refused_when_the_rest_cannot_be_had(self):
         """A writer's open makes the file whole; where it cannot, nothing is changed."""
-        path = self.gated(LARGE)
+        self.gated({'f': LARGE})
+        path = self.file('f')
         self.gate.rule('*', 'status', status=403)
         result = run([ACCESS, 'write-at', path, '100', 'TEXT'], check=False)
         self.assertEqual(result.returncode, 1)
