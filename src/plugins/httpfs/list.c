@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * list — one directory
+ *
+ * The listing's exact entries go to the host at once. The names of the inexact ones
+ * wait in one text, and a window of HEADs runs through it while the listing may
+ * still be arriving; so a directory of a million files costs its names. A file
+ * that the server does not give out (401, 403, 404, 410) is no entry: it is
+ * counted, and told in one line at the end.
+ *
+ * The first error ends it: the operation's other requests are cancelled, and it is done
+ * when the last of them came back.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "plugins/common/url.h"
+#include "plugins/httpfs/answer.h"
+#include "plugins/httpfs/head.h"
+#include "plugins/httpfs/httpfs.h"
+
+#define HEAD_WINDOW 128u
+#define HEAD_TRIES 3u
+
+struct list_op {
+        struct op op;
+        char *locator, *url;
+        struct listing *listing;
+        struct skips skips;
+        GByteArray *inexact; /* names, each with its NUL */
+        guint cursor;        /* in inexact: those before it are asked for */
+        unsigned heads;      /* under way */
+        bool listed;         /* the listing is over */
+        int error;
+        uint32_t retry_after_ms;
+        char *detail;
+        const char *why; /* of an error that a callback returned, static */
+};
+
+/* One HEAD of a list. */
+struct head_call {
+        struct list_op *list;
+        char *name, *url;
+        struct head head;
+        unsigned tries;
+};
+
+static void list_free(struct op *op) {
+        struct list_op *list = (struct list_op *)op;
+
+        listing_free(list->listing);
+        skips_clear(&list->skips);
+        g_byte_array_free(list->inexact, TRUE);
+        g_free(list->locator);
+        g_free(list->url);
+        g_free(list->detail);
+        g_free(list);
+}
+
+static void list_fail(struct list_op *list, int error, uint32_t retry_after_ms, char *detail) {
+        g_autofree char *mine = detail;
+
+        if (list->error != 0)
+                return;
+        list->error = error;
+        list->retry_after_ms = retry_after_ms;
+        list->detail = g_steal_pointer(&mine);
+        http_cancel(list->op.fs->client, list->op.tag);
+}
+
+static int list_emit(struct list_op *list, const struct listing_entry *entry) {
+        size_t parent = strlen(list->locator);
+        int r;
+
+        if (op_is_cancelled(&list->op))
+                return -ECANCELED;
+        if (parent + (parent > 0) + strlen(entry->name) > CS_LOCATOR_MAX) {
+                skips_count(&list->skips, SKIP_LONG, entry->name);
+                return 0;
+        }
+        r = op_entry(&list->op, entry);
+        if (r == -EINVAL) {
+                skips_count(&list->skips, SKIP_MALFORMED, entry->name);
+                return 0;
+        }
+        return r;
+}
+
+static void list_finish_maybe(struct list_op *list) {
+        struct httpfs *fs = list->op.fs;
+        g_autofree char *summary = NULL;
+
+        if (!list->listed || list->heads > 0 ||
+            (list->error == 0 && list->cursor < list->inexact->len))
+                return;
+        summary = skips_summary(&list->skips);
+        if (summary != NULL)
+                fs->host->log(fs->host, CS_LOG_WARNING, "list of \"%s\": entries skipped: %s",
+                              list->locator, summary);
+        op_done(&list->op, list->error, list->retry_after_ms, list->detail);
+}
+
+/* HEADs --------------------------------------------------------------------- */
+
+static int head_submit(struct head_call *call);
+
+static void head_call_free(struct head_call *call) {
+        g_free(call->name);
+        g_free(call->url);
+        g_free(call);
+}
+
+static bool head_worth_another_try(const struct head_call *call, const struct http_result *result,
+                                   int error) {
+        if (call->tries >= HEAD_TRIES || call->list->error != 0 || result->retry_after_ms > 0)
+                return false;
+        return error == -EAGAIN || error == -ECONNRESET || error == -ETIMEDOUT;
+}
+
+/* The answer is there; 0, or what ends the list. */
+static int head_answered(struct head_call *call, int error) {
+        struct list_op *list = call->list;
+        struct listing_entry entry = {
+                .exact = true, .name = call->name, .size = call->head.size,
+                .mtime_sec = call->head.mtime_sec};
+
+        switch (error) {
+        case 0:
+                if (!call->head.has_size || call->head.status != 200) {
+                        skips_count(&list->skips, SKIP_MALFORMED, call->name);
+                        return 0;
+                }
+                /* As in stat: JSON knows no versions, so there are none. */
+                if (call->head.version[0] &&
+                    (list->op.fs->mode == MODE_MANIFEST || list->op.fs->format != LISTING_JSON))
+                        entry.version = call->head.version;
+                return list_emit(list, &entry);
+        case -EISDIR:
+                return list_emit(list, &(struct listing_entry){
+                                               .directory = true, .exact = true, .name = call->name});
+        case -EACCES:
+        case -ENOENT:
+        case -EPROTO:
+                skips_count(&list->skips, SKIP_GONE, call->name);
+                return 0;
+        default:
+                return error;
+        }
+}
+
+static void list_pump(struct list_op *list);
+
+static void head_complete(void *data, const struct http_result *result) {
+        struct head_call *call = data;
+        struct list_op *list = call->list;
+        int error = op_result_error(result), r;
+
+        if (head_worth_another_try(call, result, error) && head_submit(call) >= 0)
+                return;
+        list->heads--;
+        if (list->error == 0) {
+                r = head_answered(call, error);
+                if (r < 0)
+                        list_fail(list, r, result->retry_after_ms,
+                                  r == error ? op_detail(NULL, result) : NULL);
+        }
+        head_call_free(call);
+        list_pump(list);
+        list_finish_maybe(list);
+}
+
+static int head_response(void *data, const struct http_response *response) {
+        struct head_call *call = data;
+
+        head_take(&call->head, response);
+        return HTTP_SKIP_BODY;
+}
+
+static int head_redirect(void *data, const char *url) {
+        struct head_call *call = data;
+
+        return head_redirect_is_directory(call->url, url) ? -EISDIR : 0;
+}
+
+static int head_submit(struct head_call *call) {
+        static const struct http_handler handler = {
+                .redirect = head_redirect, .response = head_response, .complete = head_complete};
+
+        call->tries++;
+        return op_submit(&call->list->op, &(struct http_call){
+                                                  .method = "HEAD",
+                                                  .url = call->url,
+                                                  .flags = HTTP_BACKGROUND,
+                                                  .handler = &handler,
+                                                  .data = call,
+                                          });
+}
+
+/* Keeps the window of HEADs full. */
+static void list_pump(struct list_op *list) {
+        while (list->error == 0 && list->heads < HEAD_WINDOW && list->cursor < list->inexact->len) {
+                const char *name = (const char *)list->inexact->data + list->cursor;
+                struct head_call *call = g_new0(struct head_call, 1);
+                g_autofree char *locator =
+                        *list->locator ? g_strconcat(list->locator, "/", name, NULL) : g_strdup(name);
+                int r;
+
+                list->cursor += strlen(name) + 1;
+                call->list = list;
+                call->name = g_strdup(name);
+                call->url = url_join(list->op.fs->settings.url, locator, false);
+                r = head_submit(call);
+                if (r >= 0) {
+                        list->heads++;
+                        continue;
+                }
+                if (r == -EINVAL)
+                        skips_count(&list->skips, SKIP_LONG, name);
+                else
+                        list_fail(list, r, 0, NULL);
+                head_call_free(call);
+        }
+}
+
+/* The listing --------------------------------------------------------------- */
+
+static int on_entry(void *data, const struct listing_entry *entry) {
+        struct list_op *list = data;
+
+        if (entry->exact)
+                return list_emit(list, entry);
+        g_byte_array_append(list->inexact, (const guint8 *)entry->name,
+                            (guint)strlen(entry->name) + 1);
+        list_pump(list);
+        return 0;
+}
+
+static bool type_is(const struct http_response *response, const char *part) {
+        const char *type = http_response_header(response, "Content-Type");
+
+        return type != NULL && strstr(type, part) != NULL;
+}
+
+static int on_redirect(void *data, const char *url) {
+        struct list_op *list = data;
+
+        if (listing_redirect_is_allowed(list->op.fs, list->url, url))
+                return 0;
+        list->why = "the directory is redirected to somewhere that is not below the engine's url";
+        return -EPROTO;
+}
+
+static int on_response(void *data, const struct http_response *response) {
+        struct list_op *list = data;
+        enum listing_format format = list->op.fs->format;
+
+        if (response->status != (format == LISTING_WEBDAV ? 207 : 200))
+                return HTTP_SKIP_BODY;
+        if (!answer_is_identity(response)) {
+                list->why = "the server encoded the listing although it was asked not to";
+                return -EPROTO;
+        }
+        if ((format == LISTING_HTML && !type_is(response, "html")) ||
+            (format == LISTING_JSON && type_is(response, "html"))) {
+                list->why = "a file stands where the index of this directory should be";
+                return -EOPNOTSUPP;
+        }
+        list->listing = listing_new(format, response->url, &list->skips, on_entry, list);
+        return list->listing ? 0 : -EPROTO;
+}
+
+static int on_body(void *data, const void *bytes, size_t length) {
+        struct list_op *list = data;
+
+        return list->error ? list->error : listing_feed(list->listing, bytes, length);
+}
+
+static const char *listing_error_text(const struct list_op *list, int error) {
+        if (list->why != NULL)
+                return list->why;
+        if (list->listing == NULL)
+                return NULL;
+        switch (error) {
+        case -EPROTO:
+                return "the listing is malformed";
+        case -EFBIG:
+                return "the listing is too large";
+        case -EOPNOTSUPP:
+                return "the page is no index of the directory (listing=html takes any page)";
+        default:
+                return NULL;
+        }
+}
+
+static void on_complete(void *data, const struct http_result *result) {
+        struct list_op *list = data;
+        int error = op_result_error(result);
+        const char *why;
+
+        list->listed = true;
+        if (error == 0 && list->listing == NULL)
+                error = -EPROTO;
+        else if (error == 0)
+                error = listing_finish(list->listing);
+        if (error != 0) {
+                why = listing_error_text(list, error);
+                list_fail(list, error, result->retry_after_ms, op_detail(why, result));
+        }
+        g_clear_pointer(&list->listing, listing_free);
+        list_pump(list);
+        list_finish_maybe(list);
+}
+
+static void index_get(struct list_op *list) {
+        static const struct http_handler handler = {.redirect = on_redirect,
+                                                    .response = on_response,
+                                                    .body = on_body,
+                                                    .complete = on_complete};
+        static const char body[] =
+                "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n"
+                "<D:propfind xmlns:D=\"DAV:\"><D:prop><D:resourcetype/><D:getcontentlength/>"
+                "<D:getlastmodified/><D:getetag/></D:prop></D:propfind>\n";
+        static const struct http_header headers[] = {
+                {"Depth", "1"}, {"Content-Type", "application/xml; charset=utf-8"}};
+        bool webdav = list->op.fs->format == LISTING_WEBDAV;
+        struct http_call call = {
+                .method = webdav ? "PROPFIND" : "GET",
+                .url = list->url,
+                .headers = headers,
+                .n_headers = webdav ? G_N_ELEMENTS(headers) : 0,
+                .body = webdav ? body : NULL,
+                .body_length = webdav ? strlen(body) : 0,
+                .handler = &handler,
+                .data = list,
+        };
+        int r = op_submit(&list->op, &call);
+
+        if (r < 0)
+                op_done(&list->op, r, 0, NULL);
+}
+
+static void on_manifest(struct op *op, int error, const char *detail) {
+        struct list_op *list = (struct list_op *)op;
+        int r = error;
+
+        list->listed = true;
+        if (r == 0)
+                r = manifest_list(op->fs->manifest, list->locator, &list->skips, on_entry, list);
+        if (r < 0)
+                list_fail(list, r, 0, g_strdup(r == -ENOENT && !detail
+                                                       ? "the manifest has no such directory"
+                                                       : detail));
+        list_finish_maybe(list);
+}
+
+static void list_begin(struct op *op) {
+        struct list_op *list = (struct list_op *)op;
+
+        if (!url_locator_is_valid(list->locator))
+                op_done(op, -EINVAL, 0, "the locator is none of ours");
+        else if (op->fs->mode == MODE_MANIFEST)
+                manifest_wait(op, *list->locator == '\0');
+        else
+                index_get(list);
+}
+
+void list_start(struct httpfs *fs, struct cs_request *request, const char *locator) {
+        struct list_op *list = g_new0(struct list_op, 1);
+
+        list->op.begin = list_begin;
+        list->op.manifest_ready = on_manifest;
+        list->op.free = list_free;
+        list->locator = g_strdup(locator);
+        list->url = url_join(fs->settings.url, locator, true);
+        list->inexact = g_byte_array_new();
+        op_start(&list->op, fs, request);
+}

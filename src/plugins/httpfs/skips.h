@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* skips — what of a listing was left out, by reason, for one line in the log. */
+
+#include <stdint.h>
+
+enum skip {
+        SKIP_NAME,      /* not a name that may stand here */
+        SKIP_OUTSIDE,   /* a link to somewhere else */
+        SKIP_DUPLICATE,
+        SKIP_MALFORMED, /* no size where there has to be one, and such */
+        SKIP_LONG,      /* the locator would be too long */
+        SKIP_GONE,      /* the server does not give it out */
+        SKIP_REASONS,
+};
+
+struct skips {
+        uint64_t n[SKIP_REASONS];
+        char *first; /* owned, printable */
+};
+
+void skips_count(struct skips *skips, enum skip why, const char *what);
+void skips_clear(struct skips *skips);
+
+/* "3 with a name that cannot exist here, 1 named twice; the first was "x"", to g_free(),
+ * or NULL when nothing was skipped. */
+char *skips_summary(const struct skips *skips);
