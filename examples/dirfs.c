@@ -15,7 +15,9 @@
  * does: inode, size, mtime and ctime.
  */
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -189,11 +191,13 @@ static int copy(struct dirfs *d, struct cs_request *request, int fd, const struc
                 size_t want = end - at < CHUNK ? (size_t)(end - at) : CHUNK;
                 ssize_t n = pread(fd, buffer, want, (off_t)at);
 
-                if (n < 0)
-                        r = errno == EINTR ? 0 : -errno;
-                else if (n == 0)
-                        r = -ESTALE; /* it has become shorter */
-                else {
+                if (n < 0 && errno == EINTR)
+                        continue;
+                /* Bytes are handed on when they are known to be of the version asked
+                 * for, not before: the file is looked at again after each read.
+                 * Remotes with an If-Match need no second look. */
+                r = n < 0 ? -errno : n == 0 ? -ESTALE : check_version(fd, fetch);
+                if (r == 0) {
                         /* May wait until the reader has caught up; -ECANCELED when
                          * nobody wants the rest. */
                         r = d->host->write(d->host, request, buffer, (size_t)n);
@@ -212,10 +216,6 @@ static void dirfs_fetch(void *instance, struct cs_request *request, const struct
         r = fd < 0 ? fd : check_version(fd, fetch);
         if (r == 0)
                 r = copy(d, request, fd, fetch);
-        /* A file that changed while it was read gave bytes of two versions: say so, and
-         * nobody gets to see them. Remotes with an If-Match need no second look. */
-        if (r == 0)
-                r = check_version(fd, fetch);
         if (fd >= 0)
                 close(fd);
         d->host->done(d->host, request, r, 0,

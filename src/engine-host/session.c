@@ -68,7 +68,8 @@ int session_send_two(struct session *s, const struct channel_message *first,
 static int send_fail(struct session *s, int error, const char *detail) {
         struct channel_message m = {.type = CHANNEL_FAILED, .result = error, .detail = detail};
 
-        log_about(LOG_ERR, s->id ? s->id : "?", NULL, "%s", detail);
+        if (!*s->last_error) /* else the engine has logged it */
+                log_about(LOG_ERR, s->id ? s->id : "?", NULL, "%s", detail);
         (void)session_send(s, &m);
         return EXIT_FAILURE;
 }
