@@ -79,9 +79,11 @@ bool store_filesystem_is_supported(const char *filesystem);
 int store_device_filesystem(const char *device, char **ret);
 
 /* A new detached mount of the device's superblock, which is made if it is not mounted yet.
- * `attributes`: MOUNT_ATTR_*. `hsmid` is tried, NULL: not. An owned descriptor. */
-int store_mount_device(const char *device, const char *filesystem, uint64_t attributes,
-                       const char *hsmid, int *ret, bool *ret_hsmid, Failure *failure);
+ * `name` is shown. `attributes`: MOUNT_ATTR_*. `hsmid` is tried, NULL: not. An owned
+ * descriptor. */
+int store_mount_device(const char *device, const char *name, const char *filesystem,
+                       uint64_t attributes, const char *hsmid, int *ret, bool *ret_hsmid,
+                       Failure *failure);
 /* A detached clone of what is mounted at `path`, writable, with these attributes. */
 int store_mount_clone(const char *path, uint64_t attributes, int *ret, Failure *failure);
 

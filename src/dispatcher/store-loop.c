@@ -92,7 +92,15 @@ static int find_attached(const char *image, int image_fd, struct store_loop *loo
         return 1;
 }
 
-static int configure_free(int control, int image_fd, const char *image, struct store_loop *loop) {
+static int configure_free(int control, int locked_fd, const char *image, struct store_loop *loop) {
+        char again[32];
+
+        /* Not locked_fd itself: the loop device keeps the open file that it is given, and with
+         * it the lock, which would outlive a killed daemon for as long as its mount does. */
+        snprintf(again, sizeof again, "/proc/self/fd/%d", locked_fd);
+        autoclose int image_fd = open(again, O_RDWR | O_CLOEXEC);
+        if (image_fd < 0)
+                return -errno;
         struct loop_config config = {.fd = (uint32_t)image_fd,
                                      .info = {.lo_flags = LO_FLAGS_AUTOCLEAR}};
         g_strlcpy((char *)config.info.lo_file_name, image, LO_NAME_SIZE);

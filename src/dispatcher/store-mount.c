@@ -136,20 +136,21 @@ static char *context_message(int context) {
         return message;
 }
 
-static int mount_failed(int r, int context, const char *device, const char *filesystem,
+static int mount_failed(int r, int context, const char *name, const char *filesystem,
                         Failure *failure) {
         g_autofree char *message = context_message(context);
         if (r == -EBUSY)
                 return failure_set(failure, r, "StoreBusy",
                                    "Cannot mount %s: it is in use (mounted read-only, or part of an array or volume).",
-                                   device);
-        return failure_set(failure, r, "StoreUnusable", "Cannot mount %s as %s: %s%s%s.", device,
+                                   name);
+        return failure_set(failure, r, "StoreUnusable", "Cannot mount %s as %s: %s%s%s.", name,
                            filesystem, g_strerror(-r), message != NULL ? ": " : "",
                            message != NULL ? message : "");
 }
 
-int store_mount_device(const char *device, const char *filesystem, uint64_t attributes,
-                       const char *hsmid, int *ret, bool *ret_hsmid, Failure *failure) {
+int store_mount_device(const char *device, const char *name, const char *filesystem,
+                       uint64_t attributes, const char *hsmid, int *ret, bool *ret_hsmid,
+                       Failure *failure) {
         autoclose int context = fsopen(filesystem, FSOPEN_CLOEXEC);
         if (context < 0)
                 return failure_set(failure, -errno, "StoreUnusable",
@@ -161,10 +162,10 @@ int store_mount_device(const char *device, const char *filesystem, uint64_t attr
 
         if (fsconfig(context, FSCONFIG_SET_STRING, "source", device, 0) < 0 ||
             fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-                return mount_failed(-errno, context, device, filesystem, failure);
+                return mount_failed(-errno, context, name, filesystem, failure);
         int fd = fsmount(context, FSMOUNT_CLOEXEC, (unsigned)attributes);
         if (fd < 0)
-                return mount_failed(-errno, context, device, filesystem, failure);
+                return mount_failed(-errno, context, name, filesystem, failure);
         *ret = fd;
         *ret_hsmid = with_hsmid;
         return 0;

@@ -114,11 +114,13 @@ static int mount_device(Store *store, const struct store_options *options, Failu
         if (r >= 0)
                 r = refuse_mounted_elsewhere(store, options, failure);
         if (r >= 0)
-                r = store_mount_device(store->device, store->filesystem, PUBLIC_ATTRIBUTES,
-                                       options->hsmid, &store->public, &store->hsmid, failure);
+                r = store_mount_device(store->device, options->device, store->filesystem,
+                                       PUBLIC_ATTRIBUTES, options->hsmid, &store->public,
+                                       &store->hsmid, failure);
         if (r >= 0)
-                r = store_mount_device(store->device, store->filesystem, PRIVATE_ATTRIBUTES,
-                                       options->hsmid, &store->private, &again, failure);
+                r = store_mount_device(store->device, options->device, store->filesystem,
+                                       PRIVATE_ATTRIBUTES, options->hsmid, &store->private, &again,
+                                       failure);
         if (r >= 0)
                 r = store_mount_id(store->public, &store->mount_id);
         return r;

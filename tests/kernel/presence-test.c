@@ -159,6 +159,21 @@ static void test_sizes(struct loop_place *place) {
         IS_PRESENT(fd, 20 * G, G, 0, 10 * G);
 }
 
+/* On btrfs a file that is extended from an unaligned end gets zeros, as data, in the block of
+ * its old end. So a placeholder whose size changes goes by way of 0, which never does. */
+static void test_extended(struct loop_place *place) {
+        autoclose int fd = loop_cold(place, "extended", G + 100);
+        g_assert_cmpint(ftruncate(fd, 0), ==, 0);
+        g_assert_cmpint(ftruncate(fd, 16 * G + 100), ==, 0);
+        g_assert_cmpint(presence_is_empty(fd), ==, 1);
+        IS_PRESENT(fd, 16 * G + 100, G);
+
+        g_assert_cmpint(ftruncate(fd, 20 * G), ==, 0);
+        int empty = presence_is_empty(fd);
+        g_test_message("extending from an unaligned end %s", empty ? "leaves a hole" : "makes data");
+        g_assert_cmpint(empty, ==, !g_str_equal(place->filesystem, "btrfs"));
+}
+
 int main(int argc, char **argv) {
         loop_init(&argc, &argv, 120);
         loop_add("empty", test_empty);
@@ -170,5 +185,6 @@ int main(int argc, char **argv) {
         loop_add("punched", test_punched);
         loop_add("small", test_small);
         loop_add("sizes", test_sizes);
+        loop_add("extended", test_extended);
         return g_test_run();
 }
