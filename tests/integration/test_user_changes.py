@@ -4,7 +4,9 @@
 are never overwritten afterwards: not by the rest of that file's hydration, not by a
 restart of the daemon, not by a change of the remote."""
 
+import ctypes
 import errno
+import mmap
 import os
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
@@ -368,6 +370,134 @@ class Meanwhile(GateTest):
         self.assertIn(b' %d ' % errno.EIO, result.stderr)
         self.gate.release()
         self.assertBytes(self.read(path), LARGE)
+
+
+class Dice(CloudsyncTest):
+    """Random sequences of accesses on placeholders, and the same on a plain file beside: after
+    each step both must be equal. The seed is in the failure's text."""
+
+    STEPS = 30
+
+    def fallocate(self, fd, mode, offset, length):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.fallocate64(fd, mode, ctypes.c_longlong(offset), ctypes.c_longlong(length)) < 0:
+            raise OSError(ctypes.get_errno(), 'fallocate')
+
+    def step(self, path, action, numbers, read_only):
+        """One action on one file; what it returns is compared as well."""
+        offset, length = numbers
+        size = os.stat(path).st_size
+        if action in ('pread', 'mmap'):
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                if action == 'pread' or size == 0:
+                    return os.pread(fd, length, offset)
+                with mmap.mmap(fd, size, prot=mmap.PROT_READ,
+                               flags=(mmap.MAP_PRIVATE, mmap.MAP_SHARED)[length & 1]) as mapped:
+                    return mapped[offset:offset + length]
+            finally:
+                os.close(fd)
+        if action == 'open-read':
+            return os.pread(read_only, length, offset)
+        if action == 'truncate':
+            return os.truncate(path, offset)
+        if action == 'rewrite':
+            with open(path, 'wb') as f:
+                f.write(b'%d' % offset)
+            return None
+        fd = os.open(path, os.O_RDWR)
+        try:
+            if action == 'write':
+                return os.pwrite(fd, bytes((i * 31 + offset) & 255 for i in range(length % 9000)), offset)
+            if action == 'append':
+                os.lseek(fd, 0, os.SEEK_END)
+                return os.write(fd, b'appended')
+            if action == 'ftruncate':
+                return os.ftruncate(fd, offset)
+            if action == 'punch':
+                return self.fallocate(fd, 3, offset, length + 1)
+            if action == 'zero':
+                return self.fallocate(fd, 0x10, offset, length + 1)
+            if action == 'mmap-write' and size > 0:
+                with mmap.mmap(fd, size) as mapped:
+                    at = min(offset, size - 1)
+                    mapped[at:at + 1] = b'M'
+            return None
+        finally:
+            os.close(fd)
+
+    READS = ('pread', 'pread', 'mmap', 'open-read')
+    CHANGES = ('truncate', 'ftruncate', 'write', 'append', 'punch', 'zero', 'mmap-write', 'rewrite')
+
+    def play(self, seed, path, mirror):
+        dice = random.Random(seed)
+        history = []
+        read_only = [os.open(path, os.O_RDONLY), os.open(mirror, os.O_RDONLY)] \
+            if dice.random() < 0.6 else None
+        changes = dice.choice((0.1, 0.5))
+        for _ in range(self.STEPS):
+            size = max(os.stat(mirror).st_size, 1)
+            action = dice.choice(self.CHANGES if dice.random() < changes else self.READS)
+            if action == 'open-read' and read_only is None:
+                continue
+            offset = dice.choice((dice.randrange(size), dice.randrange(size) & ~4095, 0, size - 1,
+                                  dice.randrange(size + 100000)))
+            numbers = (offset, dice.choice((1, 100, 4096, 30000, 500000)))
+            history.append((action, *numbers))
+            results = [self.step(p, action, numbers, fd)
+                       for p, fd in zip((path, mirror), read_only or (None, None))]
+            told = 'seed %d after %s' % (seed, history)
+            if isinstance(results[0], bytes):
+                self.assertBytes(results[0], results[1], told)
+            self.assertEqual(os.stat(path).st_size, os.stat(mirror).st_size, told)
+        return history
+
+    def test_dice(self):
+        seeds = range(48)
+        files = {}
+        for seed in seeds:
+            dice = random.Random(seed)
+            size = dice.choice((0, 1, dice.randrange(100000), dice.randrange(3 * MIB), 4096 * 9, 2 * MIB))
+            files['f%d' % seed] = dice.choice((noise, zero_runs))(size, seed)
+        mirrors = self.world.new_directory('mirrors')
+        engine = self.engine(files, hydration='ranges')
+        for name, data in files.items():
+            put(os.path.join(mirrors, name), data)
+        histories = {}
+        for seed in seeds:
+            name = 'f%d' % seed
+            histories[name] = isolated(lambda seed=seed, name=name: self.play(
+                seed, self.file(name), os.path.join(mirrors, name)))
+
+        def compare(when):
+            for name in files:
+                with open(os.path.join(mirrors, name), 'rb') as f:
+                    self.assertBytes(self.read(self.file(name)), f.read(),
+                                     '%s, %s, after %s' % (name, when, histories[name]))
+        compare('at the end')
+        self.store.restart()
+        self.store.wait_state(engine)
+        compare('after a restart')
+
+    def test_dice_with_restarts(self):
+        """The same with the daemon stopped and started between two halves."""
+        seeds = range(100, 124)
+        files = {'f%d' % seed: zero_runs(random.Random(seed).randrange(2 * MIB), seed)
+                 for seed in seeds}
+        mirrors = self.world.new_directory('mirrors')
+        engine = self.engine(files, hydration='ranges')
+        for name, data in files.items():
+            put(os.path.join(mirrors, name), data)
+        for turn in range(3):
+            for seed in seeds:
+                name = 'f%d' % seed
+                isolated(lambda seed=seed, name=name: self.play(
+                    seed + 1000 * turn, self.file(name), os.path.join(mirrors, name)))
+            self.store.restart()
+            self.store.wait_state(engine)
+        for name in files:
+            with open(os.path.join(mirrors, name), 'rb') as f:
+                self.assertBytes(self.read(self.file(name)), f.read(), name)
 
 
 if __name__ == '__main__':

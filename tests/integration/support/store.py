@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A store image and the daemon that serves it."""
+
+import glob
+import json
+import os
+import shutil
+import socket
+
+from support.processes import run, tail, wait_until
+from support.settings import (BUILD, BUS_NAME, CTL, DAEMON, ENGINE, FS, HOST, MANAGER,
+                              ROOT_OBJECT)
+from support.world import Service, mounts_below
+
+class Store:
+    """A store image with its daemon.
+
+    config: {section: {key: value}} beyond Path= and Device=."""
+
+    def __init__(self, world, bus, fs=FS, size='512M', config=None, name='store'):
+        self.world, self.bus, self.fs, self.name = world, bus, fs, name
+        self.image = world.path(name + '.img')
+        self.path = world.path(name)
+        self.state = world.path(name + '-state')
+        self.config_file = world.path(name + '-etc', 'cloudsync.conf')
+        self.modules = world.path('modules')
+        self.daemon = None
+        self.starts = 0
+        self.notify = None
+        os.mkdir(self.path)
+        os.mkdir(os.path.dirname(self.config_file))
+        run([CTL, 'store', 'create', '--size', size, '--fs', fs, self.image])
+        self.configure(config or {})
+        gather_modules(self.modules)
+
+    def configure(self, config):
+        sections = {'Store': {'Path': self.path, 'Device': self.image}}
+        for section, values in config.items():
+            sections.setdefault(section, {}).update(values)
+        with open(self.config_file, 'w', encoding='utf-8') as f:
+            for section, values in sections.items():
+                f.write('[%s]\n' % section)
+                for key, value in values.items():
+                    if value is not None:
+                        f.write('%s=%s\n' % (key, value))
+                f.write('\n')
+
+    def command(self, *extra):
+        return [DAEMON, '--config', self.config_file, '--bus', self.bus.address,
+                '--state-dir', self.state, '--module-dir', self.modules,
+                '--host-path', HOST, '--engine-user', 'nobody', *extra]
+
+    def environment(self):
+        env = {k: v for k, v in os.environ.items() if not k.startswith(('NOTIFY', 'LISTEN_'))}
+        env.update({
+            'G_DEBUG': 'fatal-criticals', 'G_SLICE': 'always-malloc',
+            'ASAN_OPTIONS': 'exitcode=99:detect_leaks=1:detect_stack_use_after_return=1',
+            'LSAN_OPTIONS': 'exitcode=99',
+            'UBSAN_OPTIONS': 'print_stacktrace=1:halt_on_error=1:exitcode=99',
+            'TSAN_OPTIONS': 'exitcode=99:halt_on_error=1:second_deadlock_stack=1',
+        })
+        return env
+
+    def start(self, *extra, wait=True):
+        self.starts += 1
+        path = self.world.path('%s-notify-%d' % (self.name, self.starts))
+        if self.notify is not None:
+            self.notify.close()
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(path)
+        env = self.environment()
+        env['NOTIFY_SOCKET'] = path
+        self.daemon = Service(self.world, '%s-daemon-%d' % (self.name, self.starts),
+                              self.command(*extra), env=env)
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self):
+        def ready():
+            if not self.daemon.alive():
+                raise AssertionError('cloudsyncd ended with status %d before it was ready:\n%s' % (
+                    self.daemon.process.returncode, tail(self.daemon.log_text(), 3000)))
+            return 'READY=1' in self.notifications()
+        wait_until(ready, 'cloudsyncd says READY=1')
+
+    def notifications(self):
+        """Lines that came since the last call."""
+        lines = []
+        while True:
+            try:
+                lines += self.notify.recv(8192, socket.MSG_DONTWAIT).decode().splitlines()
+            except BlockingIOError:
+                return lines
+
+    def stop(self, timeout=None):
+        """SIGTERM; the exit status must be 0 and nothing may be left."""
+        status = self.daemon.stop(timeout)
+        if status != 0:
+            raise AssertionError('cloudsyncd ended with status %d on SIGTERM:\n%s' % (
+                status, tail(self.daemon.log_text(), 3000)))
+        if self.path in mounts_below(self.world.dir):
+            raise AssertionError('the store is still mounted after SIGTERM')
+
+    def kill(self):
+        """SIGKILL. Pending accesses are allowed by the kernel then. Its mount stays:
+        it is taken away here, as a service manager's clean-up would."""
+        self.daemon.kill()
+        while self.path in mounts_below(self.world.dir):
+            run(['umount', '-l', self.path])
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    # -- what the store looks like
+
+    def file(self, *parts):
+        parts = [os.fsencode(p) for p in parts]
+        path = os.path.join(os.fsencode(self.path), *parts)
+        try:
+            return path.decode('utf-8')
+        except UnicodeDecodeError:
+            return path
+
+    # -- D-Bus
+
+    def call(self, method, *args, interface=MANAGER, path=ROOT_OBJECT, **kwargs):
+        return self.bus.busctl('--json=short', 'call', BUS_NAME, path, interface, method, *args,
+                               **kwargs)
+
+    def answer(self, method, *args, **kwargs):
+        out = self.call(method, *args, **kwargs).stdout
+        return json.loads(out)['data'] if out.strip() else None
+
+    def property(self, name, interface=MANAGER, path=ROOT_OBJECT):
+        out = self.bus.busctl('--json=short', 'get-property', BUS_NAME, path, interface, name)
+        return json.loads(out.stdout)['data']
+
+    def register(self, engine, module, prefix, settings, check=True):
+        pairs = [s for item in settings.items() for s in item]
+        return self.call('RegisterEngine', 'sssa{ss}', engine, module, prefix,
+                         str(len(settings)), *pairs, check=check)
+
+    def unregister(self, engine, check=True):
+        return self.call('UnregisterEngine', 's', engine, check=check)
+
+    def engine_path(self, engine):
+        for row in self.answer('ListEngines')[0]:
+            if row[0] == engine:
+                return row[4]
+        raise AssertionError('no engine ' + engine)
+
+    def engine_state(self, engine):
+        for row in self.answer('ListEngines')[0]:
+            if row[0] == engine:
+                return row[3]
+        return None
+
+    def engine_property(self, engine, name):
+        return self.property(name, ENGINE, self.engine_path(engine))
+
+    def wait_state(self, engine, state='ready', timeout=None):
+        def reached():
+            now = self.engine_state(engine)
+            if now == 'failed' and state != 'failed':
+                raise AssertionError('engine %s failed: %s' % (
+                    engine, self.engine_property(engine, 'StateDetail')))
+            return now == state
+        wait_until(reached, 'engine %s is %s' % (engine, state), timeout)
+
+    def status(self, path, **kwargs):
+        answer = self.answer('GetFileStatus', 's', path, **kwargs)[0]
+        return {key: value['data'] for key, value in answer.items()}
+
+    def refresh(self, path, recursive=True):
+        self.call('Refresh', 'sb', path, 'true' if recursive else 'false')
+
+    def host_pid(self, engine):
+        """The engine's provider, once there is one."""
+        return wait_until(lambda: self.engine_property(engine, 'Pid'),
+                          'engine %s has a process' % engine)
+
+
+def gather_modules(target):
+    """Copies of the modules, as the administrator's files that they must be."""
+    if os.path.isdir(target):
+        return
+    os.mkdir(target, 0o755)
+    given = os.environ.get('CLOUDSYNC_MODULES')
+    if given:
+        sources = glob.glob(given + '/*.so')
+    else:
+        sources = [f for f in glob.glob(BUILD + '/src/plugins/**/*.so', recursive=True) +
+                   glob.glob(BUILD + '/examples/**/*.so', recursive=True) +
+                   glob.glob(BUILD + '/tests/**/*.so', recursive=True)]
+    for source in sources:
+        copy = os.path.join(target, os.path.basename(source))
+        shutil.copyfile(source, copy)
+        os.chown(copy, 0, 0)
+        os.chmod(copy, 0o644)
