@@ -3,7 +3,9 @@
 """Every way to get at a file's bytes, each on cold placeholders: small ones, one with long
 runs of zeros, and one above FullBelow; each compared with the original's bytes."""
 
+import glob
 import os
+import random
 import shutil
 import sqlite3
 import subprocess

@@ -8,6 +8,8 @@ import ctypes
 import errno
 import mmap
 import os
+import random
+import subprocess
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
 
