@@ -10,7 +10,7 @@
  * ours and nothing in the line tells them apart, except that its arguments, stack and
  * program counter all fit in 32 bits; no 64-bit program has its stack there
  * (unless it went out of its way to), so such a line is unknown. x32 calls carry
- * bit 30 in NR and match nothing. What io_uring does for a thread, at submission or in
+ * bit 30 in NR. What io_uring does for a thread, at submission or in
  * a worker, is not in the line either: io_uring_enter is unknown.
  *
  * A thread can lie about itself only by what it does: flags behind a pointer
@@ -159,6 +159,10 @@ enum caller_call caller_parse(const char *line) {
                 return CALLER_UNKNOWN;
         if (is_32bit_call(fields))
                 return CALLER_UNKNOWN;
+#ifdef __X32_SYSCALL_BIT
+        if (number & __X32_SYSCALL_BIT)
+                return CALLER_UNKNOWN;
+#endif
         return call_meaning(number, fields);
 }
 
