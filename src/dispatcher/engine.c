@@ -416,6 +416,7 @@ static int engine_message(void *userdata, const struct channel_message *m, Provi
                 q->entries(q->userdata, data);
                 return 0;
         case CHANNEL_DONE:
+                e->entries_skipped += m->skipped;
                 e->progress = g_get_monotonic_time();
                 request_done(q, m->result, m->retry_after_ms, m->detail);
                 engine_pump(e);

@@ -78,14 +78,12 @@ int fan_group_fd(const FanGroup *group) {
 static int group_mark(FanGroup *group, unsigned flags, uint64_t mask, int fd) {
         if (fanotify_mark(group->fd, flags, mask, fd, NULL) >= 0)
                 return 0;
-        if (errno != EBADF)
+        if (errno != EBADF || fcntl(fd, F_GETFD) < 0)
                 return -errno;
 
         char path[32];
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        if (fanotify_mark(group->fd, flags, mask, AT_FDCWD, path) >= 0)
-                return 0;
-        return errno == ENOENT ? -EBADF : -errno;
+        return fanotify_mark(group->fd, flags, mask, AT_FDCWD, path) < 0 ? -errno : 0;
 }
 
 int fan_group_watch_store(FanGroup *group, int dir_fd) {

@@ -55,9 +55,10 @@ Files *files_new(const struct files_options *options);
 /* Ends all with -EIO; the engines must be gone. */
 void files_free(Files *files);
 
-/* An access to a stamped file that is not known to be whole. Takes the request; `fd` is any
- * descriptor of the file (the event's). Takes the stamp's content. */
-void files_request(Files *files, Request *request, int fd, const struct stat *st, struct stamp *stamp);
+/* An open of, or an access to, a regular file. Takes the request. */
+void files_event(Files *files, Request *request);
+/* The same for a caller who wants all of a file; `fd` is of the private mount. */
+void files_hydrate(Files *files, Request *request, int fd);
 
 /* The remote has another version of this file: switch to it if nobody has it open and the
  * user has not changed it. `entry` is copied. done: 0, -EBUSY (open, or being

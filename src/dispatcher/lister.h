@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * lister — the namespace: every directory of a remote, listed once, before anyone sees it empty
+ *
+ * A directory is UNLISTED until all of its entries are here (see stamp.h), and as long as it
+ * is, it is watched: whoever opens or reads it waits, and goes to the front of the queue.
+ * In the background the lister works through all of them, breadth first, since the
+ * engine's queue is first in, first out and a directory's children come behind it.
+ *
+ * In memory is a node for each directory that is not listed yet, or is being
+ * listed again; nothing for the others. A daemon that is killed finds them again by
+ * walking the directories of the store (lister_resume), before the store is
+ * attached. When none is pending, that is written down (.cloudsync/complete), and the walk
+ * is saved.
+ *
+ * A listing that fails stays UNLISTED: its readers get EIO, and it is tried again after a while.
+ */
+
+#include "dispatcher/daemon.h"
+#include "dispatcher/engine.h"
+#include "dispatcher/files.h"
+#include "dispatcher/request.h"
+
+typedef struct Lister Lister;
+
+struct lister_options {
+        FanGroup *group;
+        Store *store;
+        Files *files;
+        Engine *(*engine)(void *userdata, const char *id);
+        void *userdata;
+};
+
+Lister *lister_new(const struct lister_options *options);
+void lister_free(Lister *lister);
+/* Finds what is not listed; done() once every such directory is watched. */
+void lister_resume(Lister *lister, void (*done)(void *userdata, int r), void *userdata);
+/* Makes the engine's directory, and lists it if it is not. */
+int lister_add_engine(Lister *lister, Engine *engine, Failure *failure);
+/* Somebody opens or reads a watched directory. Takes the request. */
+void lister_event(Lister *lister, Request *request);
+/* Lists a directory again (`fd`: private mount). Takes the request (a call). */
+void lister_refresh(Lister *lister, Request *request, int fd, bool recursive);
+/* The remote says that a directory changed. */
+void lister_changed(Lister *lister, Engine *engine, const char *locator);
+void lister_deny_all(Lister *lister);

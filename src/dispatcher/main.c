@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * cloudsyncd — owns the pre-content mark of a store and routes its events to engines
+ *
+ * See docs/architecture.md for the whole, daemon.c for the order of start and stop, and
+ * files.h for the model that keeps wrong bytes from readers.
+ */
+
+#include "dispatcher/daemon-main.h"
+#include "dispatcher/work.h"
+#include "shared/log.h"
+
+#include <glib-unix.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+static gboolean on_signal(gpointer userdata) {
+        daemon_stop(userdata);
+        return G_SOURCE_CONTINUE;
+}
+
+/* Each waiting access holds a descriptor, each busy file another. */
+static void raise_limits(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+                limit.rlim_cur = limit.rlim_max = MAX(limit.rlim_max, 65536);
+                if (setrlimit(RLIMIT_NOFILE, &limit) < 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+                        limit.rlim_cur = limit.rlim_max;
+                        (void)setrlimit(RLIMIT_NOFILE, &limit);
+                }
+        }
+}
+
+int main(int argc, char **argv) {
+        g_auto(Failure) failure = FAILURE_INIT;
+        g_autoptr(Config) config = NULL;
+        g_autoptr(GMainLoop) loop = NULL;
+        Daemon *daemon = NULL;
+        bool exit_now = false;
+        int r;
+
+        log_open("cloudsyncd", LOG_INFO);
+        r = config_load(argc, argv, &config, &exit_now, &failure);
+        if (r < 0) {
+                log_error("%s", failure.text);
+                return 2;
+        }
+        if (exit_now)
+                return 0;
+        log_set_level(config->log_level);
+
+        /* A broken lease would send SIGIO, a closed channel SIGPIPE: both are told otherwise. */
+        (void)signal(SIGIO, SIG_IGN);
+        (void)signal(SIGPIPE, SIG_IGN);
+        umask(0); /* modes are the remote's; whatever else is made says its own */
+        raise_limits();
+
+        loop = g_main_loop_new(NULL, FALSE);
+        work_start();
+        r = daemon_new(config, loop, &daemon, &failure);
+        if (r < 0) {
+                log_error("%s", failure.text);
+                daemon_free(daemon);
+                return 1;
+        }
+        g_unix_signal_add(SIGTERM, on_signal, daemon);
+        g_unix_signal_add(SIGINT, on_signal, daemon);
+        g_main_loop_run(loop);
+        return daemon_free(daemon);
+}

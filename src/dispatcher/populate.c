@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "dispatcher/populate.h"
+
+#include "dispatcher/stamp.h"
+#include "shared/channel.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+#include "shared/names.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <dirent.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void populate_directory_clear(struct populate_directory *d) {
+        g_free(d->engine);
+        g_free(d->locator);
+}
+
+static void change_clear(void *item) {
+        struct populate_change *change = item;
+
+        fd_close(change->fd);
+        g_free(change->version);
+}
+
+void populate_init(struct populate *p) {
+        p->directories = g_array_new(FALSE, FALSE, sizeof(struct populate_directory));
+        g_array_set_clear_func(p->directories, (GDestroyNotify)populate_directory_clear);
+        p->changes = g_array_new(FALSE, FALSE, sizeof(struct populate_change));
+        g_array_set_clear_func(p->changes, change_clear);
+        p->names = g_ptr_array_new_with_free_func(g_free);
+}
+
+void populate_clear(struct populate *p) {
+        g_clear_pointer(&p->directories, g_array_unref);
+        g_clear_pointer(&p->changes, g_array_unref);
+        g_clear_pointer(&p->names, g_ptr_array_unref);
+}
+
+static void populate_error(struct populate *p, int r) {
+        if (p->r == 0)
+                p->r = r;
+}
+
+/* ── files ──────────────────────────────────────────────────────────────── */
+
+static void entry_stamp(const char *engine, const struct cs_entry *entry, struct stamp *ret) {
+        *ret = (struct stamp){
+                .engine = (char *)engine,
+                .version = (char *)(entry->version ? entry->version : ""),
+                .locator = (char *)entry->locator,
+                .flags = entry->version ? STAMP_HAS_VERSION : 0,
+                .size = entry->size,
+                .mtime_sec = entry->mtime_sec,
+                .mtime_nsec = entry->mtime_nsec,
+                .mode = (uint16_t)(entry->mode & 0777),
+                .boot = stamp_boot(),
+        };
+}
+
+static int make_file(struct populate *p, const struct cs_entry *entry) {
+        struct timespec times[2];
+        struct stamp stamp;
+        autoclose int fd = -1;
+        int r;
+
+        fd = openat(p->directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, entry->mode & 0777);
+        if (fd < 0)
+                return -errno;
+        entry_stamp(p->engine, entry, &stamp);
+        stamp.state = entry->size > 0 ? STAMP_PLACEHOLDER : STAMP_WHOLE;
+        r = stamp_write(fd, &stamp);
+        if (r < 0)
+                return r;
+        times[0] = times[1] = (struct timespec){.tv_sec = entry->mtime_sec, .tv_nsec = entry->mtime_nsec};
+        if ((entry->size > 0 && ftruncate(fd, (off_t)entry->size) < 0) || futimens(fd, times) < 0 ||
+            linkat(fd, "", p->directory, entry->name, AT_EMPTY_PATH) < 0)
+                return -errno;
+        p->made++;
+        return 0;
+}
+
+static void add_change(struct populate *p, int *fd, const struct cs_entry *entry) {
+        struct populate_change change = {.fd = fd_steal(fd), .entry = *entry};
+
+        change.version = g_strdup(entry->version);
+        change.entry.version = change.version;
+        change.entry.name = change.entry.locator = NULL;
+        g_array_append_val(p->changes, change);
+}
+
+/* The name is taken. 0 when that was dealt with. */
+static int meet_file(struct populate *p, const struct cs_entry *entry) {
+        struct stamp stamp = STAMP_INIT;
+        autoclose int fd = -1;
+        struct stat st;
+        int r;
+
+        fd = openat(p->directory, entry->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? -ENOENT : (p->skipped++, 0);
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        r = S_ISREG(st.st_mode) ? stamp_read(fd, st.st_ino, &stamp) : -ENODATA;
+        if (r < 0 || strcmp(stamp.engine, p->engine) != 0)
+                p->skipped++; /* the user's own, or a directory where the remote has a file */
+        else if (!stamp_matches(&stamp, entry))
+                add_change(p, &fd, entry);
+        stamp_clear(&stamp);
+        return 0;
+}
+
+static int put_file(struct populate *p, const struct cs_entry *entry) {
+        int r;
+
+        if (p->refresh) {
+                r = meet_file(p, entry);
+                if (r != -ENOENT)
+                        return r;
+        }
+        r = make_file(p, entry);
+        return r == -EEXIST ? meet_file(p, entry) : r;
+}
+
+/* ── directories ────────────────────────────────────────────────────────── */
+
+static int add_directory(struct populate *p, int fd, const char *engine, const char *locator) {
+        struct populate_directory d = {0};
+        struct stat st;
+        int r;
+
+        r = handle_take(fd, &d.handle);
+        if (r < 0)
+                return r;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        d.device = st.st_dev;
+        d.inode = st.st_ino;
+        d.engine = g_strdup(engine);
+        d.locator = g_strdup(locator);
+        g_array_append_val(p->directories, d);
+        return 0;
+}
+
+static int stamp_unlisted(struct populate *p, int fd, const struct cs_entry *entry) {
+        struct stamp stamp;
+        int r;
+
+        entry_stamp(p->engine, entry, &stamp);
+        stamp.size = 0;
+        stamp.flags = 0;
+        stamp.version = (char *)"";
+        stamp.state = STAMP_UNLISTED;
+        r = stamp_write(fd, &stamp);
+        if (r == 0)
+                r = fan_group_watch_directory(p->group, fd);
+        return r;
+}
+
+/* The name is taken: by a directory of ours, or by one of the user's, which then is shared. */
+static int meet_directory(struct populate *p, int parent, const struct cs_entry *entry) {
+        struct stamp stamp = STAMP_INIT;
+        autoclose int fd = -1;
+        struct stat st;
+        int r;
+
+        fd = openat(parent, entry->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? -ENOENT : (p->skipped++, 0);
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        r = stamp_read(fd, st.st_ino, &stamp);
+        if (r == 0 && strcmp(stamp.engine, p->engine) == 0) {
+                if (stamp.state == STAMP_UNLISTED) {
+                        r = fan_group_watch_directory(p->group, fd);
+                        if (r == 0)
+                                r = add_directory(p, fd, stamp.engine, stamp.locator);
+                } else if (p->recursive)
+                        r = add_directory(p, fd, stamp.engine, stamp.locator);
+        } else if (r == -ENODATA || r == -EBADMSG || r == 0) {
+                r = stamp_unlisted(p, fd, entry);
+                if (r == 0)
+                        r = add_directory(p, fd, p->engine, entry->locator);
+        }
+        stamp_clear(&stamp);
+        return r;
+}
+
+static int make_directory(struct populate *p, int parent, const struct cs_entry *entry) {
+        static atomic_ulong serial;
+        struct timespec times[2];
+        autoclose int fd = -1;
+        char name[32];
+        int r;
+
+        (void)snprintf(name, sizeof name, "%lu", atomic_fetch_add(&serial, 1));
+        if (mkdirat(store_staging(p->store), name, 0700) < 0)
+                return -errno;
+        fd = openat(store_staging(p->store), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = fd < 0 ? -errno : 0;
+        if (r == 0 && fchmod(fd, entry->mode & 0777) < 0)
+                r = -errno;
+        if (r == 0)
+                r = stamp_unlisted(p, fd, entry);
+        if (r == 0) {
+                times[0] = times[1] =
+                        (struct timespec){.tv_sec = entry->mtime_sec, .tv_nsec = entry->mtime_nsec};
+                if (futimens(fd, times) < 0 || renameat2(store_staging(p->store), name, parent,
+                                                         entry->name, RENAME_NOREPLACE) < 0)
+                        r = -errno;
+        }
+        if (r < 0) {
+                if (fd >= 0)
+                        (void)fan_group_unwatch_directory(p->group, fd);
+                (void)unlinkat(store_staging(p->store), name, AT_REMOVEDIR);
+                return r;
+        }
+        p->made++;
+        return add_directory(p, fd, p->engine, entry->locator);
+}
+
+static int put_directory(struct populate *p, int parent, const struct cs_entry *entry) {
+        int r = meet_directory(p, parent, entry);
+
+        if (r == -ENOENT)
+                r = make_directory(p, parent, entry);
+        return r;
+}
+
+/* ── a listing ──────────────────────────────────────────────────────────── */
+
+int populate_entries(struct populate *p, const void *data, size_t length) {
+        size_t position = 0;
+        struct cs_entry entry;
+        int r;
+
+        while ((r = channel_entry_next(data, length, &position, &entry)) > 0) {
+                int q;
+
+                if (!name_is_presentable(entry.name)) {
+                        p->skipped++;
+                        continue;
+                }
+                q = entry.kind == CS_KIND_DIRECTORY ? put_directory(p, p->directory, &entry)
+                                                    : put_file(p, &entry);
+                if (q < 0)
+                        populate_error(p, q);
+                if (p->refresh)
+                        g_ptr_array_add(p->names, g_strdup(entry.name));
+        }
+        return r;
+}
+
+int populate_finish(FanGroup *group, int directory) {
+        struct stamp stamp = STAMP_INIT;
+        struct timespec times[2];
+        struct stat st;
+        int r;
+
+        if (fstat(directory, &st) < 0)
+                return -errno;
+        r = stamp_read(directory, st.st_ino, &stamp);
+        if (r < 0)
+                return r;
+        if (stamp.mtime_sec != 0) {
+                times[0] = (struct timespec){.tv_nsec = UTIME_OMIT};
+                times[1] = (struct timespec){.tv_sec = stamp.mtime_sec, .tv_nsec = stamp.mtime_nsec};
+                (void)futimens(directory, times);
+        }
+        stamp.state = STAMP_LISTED;
+        r = stamp_write(directory, &stamp);
+        stamp_clear(&stamp);
+        if (r == 0)
+                r = fan_group_unwatch_directory(group, directory);
+        return r == -ENOENT ? 0 : r;
+}
+
+/* ── what is gone ───────────────────────────────────────────────────────── */
+
+static bool locator_is_in(const char *locator, const char *parent) {
+        const char *rest;
+
+        return name_has_prefix(locator, parent, &rest) && *rest && !strchr(rest, '/');
+}
+
+static bool file_is_the_remotes(const struct stat *st, const struct stamp *stamp) {
+        return stamp->state == STAMP_SWITCHING ||
+               ((uint64_t)st->st_size == stamp->size &&
+                (stamp->state == STAMP_PLACEHOLDER ||
+                 (st->st_mtim.tv_sec == stamp->mtime_sec &&
+                  (uint32_t)st->st_mtim.tv_nsec == stamp->mtime_nsec)));
+}
+
+/* A write lease says that nobody has it open, and keeps it so until it is gone. */
+static void remove_file(const char *engine, int parent, const char *name, const char *below) {
+        struct stamp stamp = STAMP_INIT;
+        autoclose int fd = -1;
+        struct stat st;
+
+        fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
+                return;
+        if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && stamp_read(fd, st.st_ino, &stamp) == 0) {
+                if (strcmp(stamp.engine, engine) == 0 && locator_is_in(stamp.locator, below) &&
+                    file_is_the_remotes(&st, &stamp))
+                        (void)unlinkat(parent, name, 0);
+                stamp_clear(&stamp);
+        }
+        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
+}
+
+static void remove_gone_in(const char *engine, int directory, const char *locator, GHashTable *names,
+                           unsigned depth);
+
+static void remove_directory(const char *engine, int parent, const char *name, const char *below,
+                             unsigned depth) {
+        struct stamp stamp = STAMP_INIT;
+        autoclose int fd = -1;
+        struct stat st;
+
+        fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
+                return;
+        if (strcmp(stamp.engine, engine) == 0 && locator_is_in(stamp.locator, below)) {
+                remove_gone_in(engine, fd, stamp.locator, NULL, depth + 1);
+                (void)unlinkat(parent, name, AT_REMOVEDIR); /* stays when something of a user's is in it */
+        }
+        stamp_clear(&stamp);
+}
+
+static void remove_gone_in(const char *engine, int directory, const char *locator, GHashTable *names,
+                           unsigned depth) {
+        g_autoptr(GPtrArray) gone = g_ptr_array_new_with_free_func(g_free);
+        autoclose int fd = -1;
+        struct dirent *d;
+        DIR *dir;
+
+        if (depth > 256)
+                return;
+        fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        dir = fd < 0 ? NULL : fdopendir(fd);
+        if (!dir)
+                return;
+        fd = -1; /* dir's now */
+        while ((d = readdir(dir)) != NULL)
+                if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
+                    !(names && g_hash_table_contains(names, d->d_name)))
+                        g_ptr_array_add(gone, g_strdup_printf("%c%s", d->d_type == DT_DIR ? 'd' : 'f',
+                                                              d->d_name));
+        closedir(dir);
+        for (guint i = 0; i < gone->len; i++) {
+                const char *name = gone->pdata[i];
+                if (*name == 'd')
+                        remove_directory(engine, directory, name + 1, locator, depth);
+                else
+                        remove_file(engine, directory, name + 1, locator);
+        }
+}
+
+void populate_remove_gone(struct populate *p, GHashTable *names) {
+        struct stamp stamp = STAMP_INIT;
+        struct stat st;
+
+        if (fstat(p->directory, &st) < 0 || stamp_read(p->directory, st.st_ino, &stamp) < 0)
+                return;
+        remove_gone_in(p->engine, p->directory, stamp.locator, names, 0);
+        stamp_clear(&stamp);
+}
+
+/* ── prefixes ───────────────────────────────────────────────────────────── */
+
+int populate_prefix(struct populate *p, const char *prefix, Failure *failure) {
+        g_auto(GStrv) parts = g_strsplit(prefix, "/", -1);
+        autoclose int fd = -1;
+        int r = 0;
+
+        fd = fcntl(store_root(p->store), F_DUPFD_CLOEXEC, 3);
+        if (fd < 0)
+                return failure_set(failure, -errno, "Busy", "Out of descriptors.");
+        for (unsigned i = 0; parts[i] && r == 0; i++) {
+                int next;
+
+                if (!parts[i + 1]) {
+                        struct cs_entry entry = {.kind = CS_KIND_DIRECTORY, .name = parts[i],
+                                                 .locator = "", .mode = 0755};
+                        entry.mtime_sec = g_get_real_time() / G_USEC_PER_SEC;
+                        p->recursive = false;
+                        r = put_directory(p, fd, &entry);
+                        if (r == 0 && p->skipped > 0)
+                                r = -ENOTDIR;
+                        break;
+                }
+                if (mkdirat(fd, parts[i], 0755) < 0 && errno != EEXIST)
+                        r = -errno;
+                next = r < 0 ? -1 : openat(fd, parts[i], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (r == 0 && next < 0)
+                        r = -errno;
+                fd_close(fd);
+                fd = next;
+        }
+        if (r < 0)
+                return failure_set(failure, r, "InvalidPrefix",
+                                   "The directory \"%s\" cannot be made in the store: %s.", prefix,
+                                   g_strerror(-r));
+        return 0;
+}
+
+/* ── after a restart ────────────────────────────────────────────────────── */
+
+static int find_unlisted_in(struct populate *p, int directory, unsigned depth) {
+        autoclose int own = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        struct dirent *d;
+        int r = 0;
+        DIR *dir;
+
+        if (depth > 1024)
+                return -ELOOP;
+        if (own < 0)
+                return -errno;
+        dir = fdopendir(own);
+        if (!dir)
+                return -errno;
+        own = -1;
+        while (r >= 0 && (errno = 0, d = readdir(dir)) != NULL) {
+                struct stamp stamp = STAMP_INIT;
+                autoclose int fd = -1;
+                struct stat st;
+
+                if ((d->d_type != DT_DIR && d->d_type != DT_UNKNOWN) || strcmp(d->d_name, ".") == 0 ||
+                    strcmp(d->d_name, "..") == 0 || (depth == 0 && strcmp(d->d_name, STORE_PRIVATE_DIR) == 0))
+                        continue;
+                fd = openat(dirfd(dir), d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (fd < 0 || fstat(fd, &st) < 0)
+                        continue;
+                if (stamp_read(fd, st.st_ino, &stamp) == 0 && stamp.state == STAMP_UNLISTED) {
+                        r = fan_group_watch_directory(p->group, fd);
+                        if (r == 0)
+                                r = add_directory(p, fd, stamp.engine, stamp.locator);
+                }
+                if (r == 0) /* one that was listed in part has unlisted ones below */
+                        r = find_unlisted_in(p, fd, depth + 1);
+                stamp_clear(&stamp);
+        }
+        if (r >= 0 && errno != 0)
+                r = -errno;
+        closedir(dir);
+        return r;
+}
+
+int populate_find_unlisted(FanGroup *group, Store *store, GArray *ret_directories) {
+        struct populate p = {.group = group, .store = store, .directories = ret_directories};
+
+        return find_unlisted_in(&p, store_root(store), 0);
+}

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "dispatcher/file.h"
+
+#include "cloudsync/engine.h"
+#include "dispatcher/handle.h"
+#include "dispatcher/work.h"
+#include "shared/channel.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/*
+ * switch — the remote has another version of a file
+ *
+ * Two ways: under openers who have seen nothing yet and wait (switch_begin), and for a
+ * file that nobody has open, told by a write lease, which also keeps everyone out for as
+ * long as it takes (files_switch). Either way the content goes in this order:
+ *
+ *     stamp SWITCHING (new version) → truncate to 0 → truncate to the new size → mtime
+ *     → stamp PLACEHOLDER (new version)
+ *
+ * Killed in between, SWITCHING is found and begun again; no access was answered
+ * meanwhile, since a file that is SWITCHING is treated like one that is not here.
+ */
+
+int switch_content(int fd, struct stamp *stamp) {
+        struct timespec times[2];
+        int r;
+
+        stamp->state = STAMP_SWITCHING;
+        stamp->boot = stamp_boot();
+        r = stamp_write(fd, stamp);
+        if (r < 0)
+                return r;
+        if (ftruncate(fd, 0) < 0 || ftruncate(fd, (off_t)stamp->size) < 0)
+                return -errno;
+        times[0] = times[1] = (struct timespec){.tv_sec = stamp->mtime_sec, .tv_nsec = stamp->mtime_nsec};
+        if (futimens(fd, times) < 0)
+                return -errno;
+        stamp->state = STAMP_PLACEHOLDER;
+        return stamp_write(fd, stamp);
+}
+
+/* ── under waiting openers ──────────────────────────────────────────────── */
+
+struct switching {
+        File *file;
+        int fd;
+        struct stamp stamp;
+        int r;
+};
+
+/* The one entry that answers a stat. */
+static bool entry_of(ProviderData *data, struct stamp *stamp) {
+        size_t length = provider_data_length(data), position = 0;
+        g_autofree void *copy = g_memdup2(provider_data_bytes(data), length);
+        struct cs_entry entry;
+        bool ok;
+
+        ok = channel_entry_next(copy, length, &position, &entry) == 1 && entry.kind == CS_KIND_FILE;
+        if (ok)
+                stamp_set_entry(stamp, &entry);
+        return ok;
+}
+
+static void switch_answer(void *userdata, ProviderData *data) {
+        File *file = userdata;
+        struct stamp next;
+
+        stamp_copy(&next, &file->stamp);
+        if (entry_of(data, &next)) {
+                stamp_clear(&file->next);
+                file->next = next;
+        } else
+                stamp_clear(&next);
+        provider_data_release(data);
+}
+
+static void switching_run(void *data) {
+        struct switching *s = data;
+
+        s->r = switch_content(s->fd, &s->stamp);
+}
+
+static void switching_done(void *data) {
+        struct switching *s = data;
+        File *file = s->file;
+
+        file->jobs--;
+        file->phase = FILE_ACTIVE;
+        if (s->r < 0) {
+                stamp_clear(&s->stamp);
+                file_fail(file, s->r, "the new version's placeholder cannot be made");
+        } else {
+                stamp_clear(&file->stamp);
+                file->stamp = s->stamp;
+                extents_clear(&file->present);
+                file->limit = file->stamp.size;
+                file->resized = false;
+                file->fetched = 0;
+                file->mtime = (struct timespec){.tv_sec = file->stamp.mtime_sec,
+                                                .tv_nsec = file->stamp.mtime_nsec};
+        }
+        g_free(s);
+        file_step(file);
+}
+
+static bool same_version(const struct stamp *a, const struct stamp *b) {
+        return a->size == b->size && a->flags == b->flags && g_strcmp0(a->version, b->version) == 0 &&
+               a->mtime_sec == b->mtime_sec && a->mtime_nsec == b->mtime_nsec;
+}
+
+static void switch_end(void *userdata, int r, const char *detail) {
+        File *file = userdata;
+        struct switching *s;
+
+        file->stat = NULL;
+        if (r == 0 && !file->next.engine)
+                r = -EPROTO;
+        if (r < 0) {
+                file->phase = FILE_ACTIVE;
+                stamp_clear(&file->next);
+                file_fail(file, r, r == -ENOENT ? "it is gone from the remote" : detail);
+                file_step(file);
+                return;
+        }
+        if (same_version(&file->next, &file->stamp))
+                log_debug("%s: \"%s\" was said to have changed, and has not", file->stamp.engine,
+                          file->stamp.locator);
+        s = g_new0(struct switching, 1);
+        *s = (struct switching){.file = file, .fd = file->fd, .stamp = file->next};
+        file->next = (struct stamp)STAMP_INIT;
+        file->jobs++;
+        work_run(switching_run, switching_done, s);
+}
+
+void switch_begin(File *file) {
+        Engine *engine = file_engine(file);
+        g_autofree char *name = file_name(file);
+
+        file->switches++;
+        if (!engine) {
+                file->switches = G_MAXUINT / 2;
+                file_step(file);
+                return;
+        }
+        log_about(LOG_INFO, file->stamp.engine, name, "changed at the remote before anything of it "
+                  "was read: taking the new version");
+        file->error = 0;
+        g_clear_pointer(&file->detail, g_free);
+        file->phase = FILE_SWITCHING;
+        file->stat = engine_stat(engine, file->stamp.locator, switch_answer, switch_end, file);
+}
+
+/* ── while nobody has it open ───────────────────────────────────────────── */
+
+struct idle_switch {
+        Files *files;
+        File *file; /* in the table, SWITCHING: whoever comes waits */
+        int fd;     /* of the private mount */
+        struct stamp next;
+        bool has_mtime_check;
+        int r;
+        void (*done)(void *userdata, int r);
+        void *userdata;
+};
+
+/* Is what is on disk what the stamp says, so that no user's work is dropped? */
+static bool file_is_unmodified(const struct stat *st, const struct stamp *stamp) {
+        if (stamp->state == STAMP_SWITCHING)
+                return true;
+        if ((uint64_t)st->st_size != stamp->size)
+                return false;
+        return stamp->state == STAMP_PLACEHOLDER ||
+               (st->st_mtim.tv_sec == stamp->mtime_sec &&
+                (uint32_t)st->st_mtim.tv_nsec == stamp->mtime_nsec);
+}
+
+static int idle_switch_now(struct idle_switch *s) {
+        struct stamp now = STAMP_INIT;
+        autoclose int fd = -1;
+        struct stat st;
+        int r;
+
+        /* Not to break somebody's lease, nor wait for it. The mark goes before the lease comes:
+         * an open decides about its event before it waits. */
+        fd = store_reopen(s->files->o->store, s->fd, O_RDWR | O_NONBLOCK);
+        if (fd < 0)
+                return fd == -EWOULDBLOCK || fd == -ETXTBSY ? -EBUSY : fd;
+        (void)fan_group_unsilence(s->files->o->group, fd);
+        if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
+                return errno == EAGAIN ? -EBUSY : -errno;
+        r = fstat(fd, &st) < 0 ? -errno : stamp_read(fd, st.st_ino, &now);
+        if (r == 0 && (strcmp(now.engine, s->next.engine) != 0 || !file_is_unmodified(&st, &now)))
+                r = -EEXIST;
+        if (r == 0)
+                r = switch_content(fd, &s->next);
+        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
+        stamp_clear(&now);
+        return r;
+}
+
+static void idle_switch_run(void *data) {
+        struct idle_switch *s = data;
+
+        s->r = idle_switch_now(s);
+}
+
+static void idle_switch_done(void *data) {
+        struct idle_switch *s = data;
+        Files *files = s->files;
+        GQueue arrived = s->file->arrived;
+
+        g_queue_init(&s->file->arrived);
+        s->file->jobs--;
+        file_free(s->file);
+        while (!g_queue_is_empty(&arrived))
+                files_classify(files, g_queue_pop_head_link(&arrived)->data);
+        if (s->done)
+                s->done(s->userdata, s->r);
+        fd_close(s->fd);
+        stamp_clear(&s->next);
+        g_free(s);
+}
+
+/* Takes `next`. */
+static int idle_switch_begin(Files *files, int fd, struct stamp *next,
+                             void (*done)(void *userdata, int r), void *userdata) {
+        struct stamp copy;
+        struct idle_switch *s;
+        struct stat st;
+        File *file;
+        int own;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        file = file_lookup(files, st.st_dev, st.st_ino);
+        if (file && (!file->is_idle || files->denying))
+                return -EBUSY;
+        own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (own < 0)
+                return -errno;
+        if (file)
+                file_free(file);
+        stamp_copy(&copy, next);
+        file = file_new(files, st.st_dev, st.st_ino, &copy);
+        file->phase = FILE_SWITCHING;
+        file->jobs++;
+        s = g_new0(struct idle_switch, 1);
+        *s = (struct idle_switch){.files = files, .file = file, .fd = own, .next = *next,
+                                  .done = done, .userdata = userdata};
+        *next = (struct stamp)STAMP_INIT;
+        work_run(idle_switch_run, idle_switch_done, s);
+        return 0;
+}
+
+void files_switch(Files *files, int fd, const struct cs_entry *entry,
+                  void (*done)(void *userdata, int r), void *userdata) {
+        struct stamp stamp = STAMP_INIT;
+        struct stat st;
+        int r;
+
+        r = fstat(fd, &st) < 0 ? -errno : stamp_read(fd, st.st_ino, &stamp);
+        if (r == 0) {
+                stamp_set_entry(&stamp, entry);
+                r = idle_switch_begin(files, fd, &stamp, done, userdata);
+        }
+        stamp_clear(&stamp);
+        if (r < 0 && done)
+                done(userdata, r);
+}
+
+/* ── after readers have seen a part ─────────────────────────────────────── */
+
+struct later {
+        Files *files;
+        struct handle handle;
+        unsigned tries;
+        struct stamp stamp, next;
+};
+
+static void later_free(struct later *l) {
+        stamp_clear(&l->stamp);
+        stamp_clear(&l->next);
+        g_free(l);
+}
+
+static gboolean later_try(gpointer userdata);
+
+static void later_again(struct later *l) {
+        static const unsigned waits[] = {300, 2000, 10000, 60000};
+
+        if (l->tries >= G_N_ELEMENTS(waits) || l->files->denying)
+                later_free(l);
+        else
+                g_timeout_add(waits[l->tries++], later_try, l);
+}
+
+static void later_switched(void *userdata, int r) {
+        struct later *l = userdata;
+
+        if (r == -EBUSY)
+                later_again(l);
+        else
+                later_free(l);
+}
+
+static void later_answer(void *userdata, ProviderData *data) {
+        struct later *l = userdata;
+        struct stamp next;
+
+        stamp_copy(&next, &l->stamp);
+        if (entry_of(data, &next)) {
+                stamp_clear(&l->next);
+                l->next = next;
+        } else
+                stamp_clear(&next);
+        provider_data_release(data);
+}
+
+static void later_end(void *userdata, int r, const char *detail) {
+        struct later *l = userdata;
+        autoclose int fd = -1;
+        struct stamp next;
+
+        if (r < 0 || !l->next.engine) {
+                later_free(l);
+                return;
+        }
+        fd = handle_open(store_root(l->files->o->store), &l->handle, O_RDONLY | O_NONBLOCK);
+        if (fd < 0) {
+                if (fd == -EWOULDBLOCK)
+                        later_again(l);
+                else
+                        later_free(l);
+                return;
+        }
+        next = l->next;
+        l->next = (struct stamp)STAMP_INIT;
+        r = idle_switch_begin(l->files, fd, &next, later_switched, l);
+        stamp_clear(&next);
+        if (r < 0)
+                later_switched(l, r);
+}
+
+static gboolean later_try(gpointer userdata) {
+        struct later *l = userdata;
+        Engine *engine = l->files->denying ? NULL : l->files->o->engine(l->files->o->userdata, l->stamp.engine);
+
+        if (engine)
+                engine_stat(engine, l->stamp.locator, later_answer, later_end, l);
+        else
+                later_free(l);
+        return G_SOURCE_REMOVE;
+}
+
+void switch_later(File *file) {
+        struct later *l;
+
+        if (file->fd < 0)
+                return;
+        l = g_new0(struct later, 1);
+        l->files = file->files;
+        if (handle_take(file->fd, &l->handle) < 0) {
+                g_free(l);
+                return;
+        }
+        stamp_copy(&l->stamp, &file->stamp);
+        later_again(l);
+}
