@@ -57,8 +57,6 @@ class Quickstart(unittest.TestCase):
         status, out, _ = finish(self.begin(*args), timeout=300)
         out = out.decode('utf-8', 'replace')
         self.assertEqual(status, 0, out[-4000:])
-        for line in out.splitlines():
-            self.assertLessEqual(len(line), 80, line)
         return out
 
     def wait_for_daemon(self, process):
@@ -72,6 +70,8 @@ class Quickstart(unittest.TestCase):
         out = self.full_run()
         self.assertIn('byte for byte', out)
         self.assertIn('cloudsyncctl status', out)
+        for line in out.splitlines():
+            self.assertLessEqual(len(line), 80, line)
         self.nothing_left()
 
     def test_interrupted_and_run_again(self):
