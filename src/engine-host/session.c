@@ -103,6 +103,10 @@ static void flag_one(struct session *s, struct cs_request *r) {
         slots_wake(&s->slots);
 }
 
+static void pong(struct session *s) {
+        (void)session_send(s, &(struct channel_message){.type = CHANNEL_PONG});
+}
+
 /* One packet while the main thread waits for a slot; false: it need not wait on. */
 static bool pump(struct session *s) {
         struct channel_message m;
@@ -117,6 +121,10 @@ static bool pump(struct session *s) {
         }
         if (m.type == CHANNEL_RELEASE)
                 return true;
+        if (m.type == CHANNEL_PING) {
+                pong(s);
+                return true;
+        }
         if (m.type == CHANNEL_QUIT)
                 flag_all(s);
         if (m.type == CHANNEL_CANCEL) {
@@ -215,6 +223,9 @@ static int handle(struct session *s, const void *packet, size_t length) {
                         cancel(s, r);
                         request_unref(r);
                 }
+                break;
+        case CHANNEL_PING:
+                pong(s);
                 break;
         case CHANNEL_QUIT:
                 return 0;

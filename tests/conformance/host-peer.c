@@ -268,6 +268,9 @@ static void take(struct peer *peer, const struct channel_message *m) {
         case CHANNEL_DONE:
                 take_done(peer, m);
                 break;
+        case CHANNEL_PONG:
+                peer->pongs++;
+                break;
         default:
                 g_free(peer->changed);
                 peer->changed = g_strdup(m->locator);

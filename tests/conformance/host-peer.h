@@ -45,7 +45,7 @@ struct peer {
         char *detail, *changed;
         GHashTable *replies; /* &id → struct reply */
         uint64_t last_id;
-        unsigned open;
+        unsigned open, pongs;
 };
 
 /* Where modules were copied to, by peer_setup(): the host's --module-dir. */

@@ -227,6 +227,33 @@ static void test_cancel(const void *module) {
         peer_quit(peer);
 }
 
+/* Answered at once, whatever the engine is busy with: nothing, waiting, or waiting for a
+ * slot (for an engine that is called on the receiving thread, a place of its own). */
+static void test_ping(const void *module) {
+        struct peer *peer = peer_ready(module, NULL);
+
+        peer_send(peer, MESSAGE(.type = CHANNEL_PING));
+        while (peer->pongs < 1)
+                g_assert_true(peer_step(peer));
+        for (int i = 0; i < 96; i++)
+                (void)peer_fetch(peer, "stuck", "v", 10, 0, 10);
+        peer_send(peer, MESSAGE(.type = CHANNEL_PING));
+        while (peer->pongs < 2)
+                g_assert_true(peer_step(peer));
+        for (uint64_t id = 1; id <= 96; id++)
+                peer_cancel(peer, &(struct reply){.id = id});
+        peer_finish_all(peer);
+
+        peer->hold = true;
+        (void)peer_fetch(peer, "good", "v", 100 * MIB, 0, 100 * MIB);
+        while (peer->n_held < CHANNEL_SLOTS)
+                g_assert_true(peer_step(peer));
+        peer_send(peer, MESSAGE(.type = CHANNEL_PING));
+        while (peer->pongs < 3)
+                g_assert_true(peer_step(peer));
+        peer_quit(peer);
+}
+
 /* Requests beyond the workers wait in the host, and can be cancelled there. */
 static void test_queue(const void *module) {
         struct peer *peer = peer_ready(module, NULL);
@@ -412,7 +439,8 @@ void add_protocol_tests(void) {
                 {"ready", test_ready}, {"fetch", test_fetch}, {"arguments", test_arguments},
                 {"lies", test_lies}, {"names", test_names}, {"stat", test_stat},
                 {"million", test_million}, {"backpressure", test_backpressure},
-                {"cancel", test_cancel}, {"queue", test_queue}, {"quit-busy", test_quit_busy},
+                {"cancel", test_cancel}, {"queue", test_queue}, {"ping", test_ping},
+                {"quit-busy", test_quit_busy},
                 {"end-of-file", test_end_of_file}, {"quit-deaf", test_quit_deaf},
                 {"crash", test_crash}, {"violations", test_violations}, {"storm", test_storm},
                 {"rate", test_rate},

@@ -74,6 +74,8 @@ static const struct channel_message *const *samples(size_t *ret_n) {
                 {.type = CHANNEL_CANCEL, .request = 4},
                 {.type = CHANNEL_RELEASE, .slot = CHANNEL_SLOTS - 1},
                 {.type = CHANNEL_QUIT},
+                {.type = CHANNEL_PING},
+                {.type = CHANNEL_PONG},
                 {.type = CHANNEL_READY, .flags = 3, .max_requests = CHANNEL_REQUESTS_MAX},
                 {.type = CHANNEL_FAILED, .result = -ENOENT, .detail = "no such thing"},
                 {.type = CHANNEL_ENTRIES, .request = 5, .slot = 1, .length = CHANNEL_SLOT_SIZE,
@@ -160,7 +162,8 @@ static void test_bounds(void) {
                   .has_version = true, .file_version = version),
         };
         const struct channel_message *bad[] = {
-                M(.type = 0), M(.type = 10), M(.type = 63), M(.type = 70), M(.type = -1),
+                M(.type = 0), M(.type = CHANNEL_PING + 1), M(.type = CHANNEL_READY - 1),
+                M(.type = CHANNEL_PONG + 1), M(.type = -1),
                 M(.type = CHANNEL_LIST, .request = 0),
                 M(.type = CHANNEL_LIST, .request = 1, .locator = locator1),
                 M(.type = CHANNEL_SETTING, .key = "", .value = "v"),
