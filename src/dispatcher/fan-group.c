@@ -12,10 +12,9 @@
  *
  * Event descriptors are O_RDONLY: O_RDWR fails with EROFS for an access through a
  * read-only mount. They are O_NONBLOCK, because the kernel opens them inside our
- * read(2), and without it whoever opens a FIFO of the store, or a file that a
- * third party holds a write lease on, would stop this process for as long as they
- * like. With it, the open under a lease is refused once (and the lease broken)
- * instead of waiting.
+ * read(2), and without it anyone who holds a write lease on a file of theirs, and has
+ * someone open it, would stop this process until the lease is broken by force (45 s).
+ * With it, that open is refused instead.
  *
  * An event whose descriptor could not be made has been denied by the kernel before
  * we see it (fanotify_read: fd < 0 → FAN_DENY); it is only counted here.
@@ -186,7 +185,7 @@ int fan_buffer_next(const void *buffer, size_t length, size_t *position, struct 
 }
 
 /* The kernel does not say on what an open is: that of a watched directory looks as that
- * of a file, and opening a FIFO or a device raises it as well (false: not ours). */
+ * of a file. FIFOs and devices raise none today (6.18); they would not be ours (false). */
 static bool event_classify(struct fan_event *event) {
         struct stat st;
         if (event->kind != FAN_KIND_OPEN || fstat(event->fd, &st) < 0)
