@@ -8,7 +8,7 @@
  * answer has answered with an error: no client waits for nothing.
  *
  * How many a user may have under way is counted by uid, not by connection, since
- * connections are cheap. Root is bounded by the sum alone.
+ * connections are cheap, and by kind. Root is bounded by the sum alone.
  */
 
 #include <fcntl.h>
@@ -23,6 +23,7 @@ struct BusCall {
         Bus *bus;                /* a reference */
         sd_bus_message *message; /* a reference; NULL once it is answered */
         uid_t uid;
+        enum bus_call_kind kind;
         /* bus_call_find() */
         struct bus_access access;
         char *path, *public_path;
@@ -32,20 +33,21 @@ struct BusCall {
 
 /* --- the bounds --- */
 
-static unsigned count_of(const Bus *bus, uid_t uid) {
-        return GPOINTER_TO_UINT(g_hash_table_lookup(bus->calls, GUINT_TO_POINTER(uid)));
+static unsigned count_of(GHashTable *calls, uid_t uid) {
+        return GPOINTER_TO_UINT(g_hash_table_lookup(calls, GUINT_TO_POINTER(uid)));
 }
 
-static void count_set(Bus *bus, uid_t uid, unsigned n) {
+static void count_set(GHashTable *calls, uid_t uid, unsigned n) {
         if (n > 0)
-                g_hash_table_insert(bus->calls, GUINT_TO_POINTER(uid), GUINT_TO_POINTER(n));
+                g_hash_table_insert(calls, GUINT_TO_POINTER(uid), GUINT_TO_POINTER(n));
         else
-                g_hash_table_remove(bus->calls, GUINT_TO_POINTER(uid));
+                g_hash_table_remove(calls, GUINT_TO_POINTER(uid));
 }
 
-BusCall *bus_call_new(Bus *bus, sd_bus_message *message, sd_bus_error *error) {
+BusCall *bus_call_new(Bus *bus, sd_bus_message *message, enum bus_call_kind kind,
+                      sd_bus_error *error) {
         const struct bus_caller *caller = bus_callers_get(bus->callers, message);
-        unsigned n = count_of(bus, caller->uid);
+        unsigned n = count_of(bus->calls[kind], caller->uid);
         BusCall *call;
 
         if (bus->n_calls >= BUS_CALLS_MAX || (caller->uid != 0 && n >= BUS_CALLS_PER_USER)) {
@@ -59,19 +61,23 @@ BusCall *bus_call_new(Bus *bus, sd_bus_message *message, sd_bus_error *error) {
         call->message = sd_bus_message_ref(message);
         call->uid = caller->uid;
         call->access.fd = call->access.root_fd = -1;
-        count_set(bus, call->uid, n + 1);
+        call->kind = kind;
+        count_set(bus->calls[kind], call->uid, n + 1);
         bus->n_calls++;
         return call;
 }
 
 void bus_call_free(BusCall *call) {
+        GHashTable *counts;
+
         if (!call)
                 return;
         if (call->message)
                 (void)sd_bus_reply_method_errorf(call->message, SD_BUS_ERROR_FAILED,
                                                  "cloudsyncd is stopping");
         sd_bus_message_unref(call->message);
-        count_set(call->bus, call->uid, count_of(call->bus, call->uid) - 1);
+        counts = call->bus->calls[call->kind];
+        count_set(counts, call->uid, count_of(counts, call->uid) - 1);
         call->bus->n_calls--;
         bus_unref(call->bus);
         (void)fd_close(call->access.fd);

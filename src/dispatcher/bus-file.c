@@ -124,9 +124,9 @@ static void refresh_recursive_found(BusCall *call, const char *relative, int fd,
 }
 
 /* The first argument is a path. Returns what a handler returns: 1, answered later. */
-static int find_later(Bus *bus, sd_bus_message *message, const char *path, bool wants_read,
-                      bus_found_fn found, sd_bus_error *error) {
-        BusCall *call = bus_call_new(bus, message, error);
+static int find_later(Bus *bus, sd_bus_message *message, enum bus_call_kind kind, const char *path,
+                      bool wants_read, bus_found_fn found, sd_bus_error *error) {
+        BusCall *call = bus_call_new(bus, message, kind, error);
 
         if (!call)
                 return -EBUSY;
@@ -141,7 +141,7 @@ int bus_method_get_file_status(sd_bus_message *message, void *userdata, sd_bus_e
         r = sd_bus_message_read(message, "s", &path);
         if (r < 0)
                 return r;
-        return find_later(userdata, message, path, false, status_found, error);
+        return find_later(userdata, message, BUS_CALL_SHORT, path, false, status_found, error);
 }
 
 int bus_method_hydrate(sd_bus_message *message, void *userdata, sd_bus_error *error) {
@@ -151,7 +151,7 @@ int bus_method_hydrate(sd_bus_message *message, void *userdata, sd_bus_error *er
         r = sd_bus_message_read(message, "s", &path);
         if (r < 0)
                 return r;
-        return find_later(userdata, message, path, true, hydrate_found, error);
+        return find_later(userdata, message, BUS_CALL_LONG, path, true, hydrate_found, error);
 }
 
 int bus_method_refresh(sd_bus_message *message, void *userdata, sd_bus_error *error) {
@@ -164,6 +164,6 @@ int bus_method_refresh(sd_bus_message *message, void *userdata, sd_bus_error *er
         r = sd_bus_message_read(message, "sb", &path, &recursive);
         if (r < 0)
                 return r;
-        return find_later(userdata, message, path, false,
+        return find_later(userdata, message, BUS_CALL_LONG, path, false,
                           recursive ? refresh_recursive_found : refresh_found, error);
 }

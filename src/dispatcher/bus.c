@@ -68,9 +68,8 @@ int bus_error(sd_bus_error *error, int r, const Failure *failure) {
         g_autofree char *text =
                 g_utf8_make_valid(named && failure->text ? failure->text : g_strerror(-r), -1);
 
-        if (strlen(text) > ERROR_TEXT_MAX) {
+        if (strlen(text) > ERROR_TEXT_MAX)
                 *g_utf8_find_prev_char(text, text + ERROR_TEXT_MAX) = '\0';
-        }
         (void)sd_bus_error_set(error, name, text);
         return r;
 }
@@ -207,7 +206,8 @@ void bus_unref(Bus *bus) {
                 return;
         bus_callers_free(bus->callers);
         bus_transfers_free(bus->transfers);
-        g_hash_table_unref(bus->calls);
+        for (size_t i = 0; i < G_N_ELEMENTS(bus->calls); i++)
+                g_hash_table_unref(bus->calls[i]);
         g_free(bus->address);
         g_free(bus);
 }
@@ -229,7 +229,8 @@ static Bus *bus_new(Daemon *daemon, const char *address) {
         bus->backoff = (struct backoff){.first_ms = RETRY_FIRST_MS, .limit_ms = RETRY_LIMIT_MS};
         bus->callers = bus_callers_new();
         bus->transfers = bus_transfers_new();
-        bus->calls = g_hash_table_new(NULL, NULL);
+        for (size_t i = 0; i < G_N_ELEMENTS(bus->calls); i++)
+                bus->calls[i] = g_hash_table_new(NULL, NULL);
         return bus;
 }
 

@@ -32,7 +32,7 @@
 #define BUS_ENGINE "org.cloudsync1.Engine"
 #define BUS_ERROR "org.cloudsync1.Error."
 
-#define BUS_CALLS_PER_USER 64u /* not answered yet; more are refused: Busy */
+#define BUS_CALLS_PER_USER 64u /* of one kind, not answered yet; more are refused: Busy */
 #define BUS_CALLS_MAX 1024u    /* of all users together; root's only bound */
 #define BUS_HELD_MAX 64u       /* messages of one sender that wait for its credentials */
 #define BUS_CALLERS_MAX 512u   /* senders remembered */
@@ -41,6 +41,12 @@
 
 struct bus_callers;
 struct bus_transfers;
+
+/* Counted apart, so that a user whose hydrations wait can still look. */
+enum bus_call_kind {
+        BUS_CALL_SHORT, /* answered as soon as the disk has */
+        BUS_CALL_LONG,  /* waits for a remote */
+};
 
 /* What the properties of an engine's object are read from. */
 struct bus_found {
@@ -61,7 +67,7 @@ struct Bus {
         struct bus_callers *callers;
         struct bus_transfers *transfers;
         struct bus_found found; /* by the look-up for the message being handled */
-        GHashTable *calls;      /* uid → how many of its calls are not answered */
+        GHashTable *calls[2];   /* by kind: uid → how many of its calls wait */
         unsigned n_calls;
 };
 
@@ -134,7 +140,8 @@ void bus_access_run(struct bus_access *access);
 typedef struct BusCall BusCall;
 
 /* NULL and *error (Busy) when the sender has too many of them. */
-BusCall *bus_call_new(Bus *bus, sd_bus_message *message, sd_bus_error *error);
+BusCall *bus_call_new(Bus *bus, sd_bus_message *message, enum bus_call_kind kind,
+                      sd_bus_error *error);
 void bus_call_free(BusCall *call);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BusCall, bus_call_free)
 /* The daemon, or NULL once the bus is closed: then only free the call. */
