@@ -12,10 +12,12 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <limits.h>
+#include <linux/loop.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -32,12 +34,21 @@ static bool text_has(const char *path, const char *needle) {
         return g_file_get_contents(path, &text, NULL, NULL) && strstr(text, needle) != NULL;
 }
 
-/* Loop devices of the test's images that are still attached. */
+/* Loop devices that are attached to a file on the test's own tmpfs. */
 static unsigned loops(void) {
+        struct stat st;
         unsigned n = 0;
-        for (int i = 0; i < 64; i++) {
-                g_autofree char *path = g_strdup_printf("/sys/block/loop%d/loop/backing_file", i);
-                n += text_has(path, "/store.img");
+
+        g_assert_cmpint(stat(LOOP_DIRECTORY, &st), ==, 0);
+        for (int i = 0; i < 256; i++) {
+                char path[64];
+                struct loop_info64 info;
+                snprintf(path, sizeof path, "/sys/block/loop%d/loop/backing_file", i);
+                if (access(path, F_OK) < 0)
+                        continue;
+                snprintf(path, sizeof path, "/dev/loop%d", i);
+                autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+                n += fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0 && info.lo_device == st.st_dev;
         }
         return n;
 }
