@@ -47,7 +47,7 @@ static bool loop_backs(int number, const struct stat *image, int *ret_fd) {
         struct loop_info64 info;
 
         snprintf(path, sizeof path, "/dev/loop%d", number);
-        autoclose int fd = open(path, O_RDWR | O_CLOEXEC);
+        autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
                 return false;
         if (info.lo_inode != image->st_ino || info.lo_device != image->st_dev)
