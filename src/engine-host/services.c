@@ -57,6 +57,12 @@ static int service_cancelled(const struct cs_host *host, const struct cs_request
         return request_is_cancelled(r);
 }
 
+static void slot_forget(struct cs_request *r) {
+        r->slot = -1;
+        r->used = 0;
+        r->count = 0;
+}
+
 /* The packet that hands the request's slot over. */
 static struct channel_message slot_message(const struct cs_request *r) {
         return (struct channel_message){
@@ -69,16 +75,15 @@ static struct channel_message slot_message(const struct cs_request *r) {
         };
 }
 
-static void slot_forget(struct cs_request *r) {
-        r->slot = -1;
-        r->used = 0;
-        r->count = 0;
+static void slot_lend(struct cs_request *r) {
+        slots_lend(&r->session->slots, (uint32_t)r->slot);
+        slot_forget(r);
 }
 
 static int slot_send(struct cs_request *r) {
         struct channel_message m = slot_message(r);
 
-        slot_forget(r);
+        slot_lend(r);
         return session_send(r->session, &m);
 }
 
@@ -256,11 +261,11 @@ static void service_done(const struct cs_host *host, struct cs_request *r, int r
         if (r->slot >= 0 && r->used > 0 && done.result != -ECANCELED) {
                 struct channel_message last = slot_message(r);
 
-                slot_forget(r);
+                slot_lend(r);
                 (void)session_send_two(s, &last, &done);
         } else {
                 if (r->slot >= 0)
-                        (void)slots_give(&s->slots, (uint32_t)r->slot);
+                        slots_drop(&s->slots, (uint32_t)r->slot);
                 slot_forget(r);
                 (void)session_send(s, &done);
         }

@@ -115,7 +115,7 @@ static bool pump(struct session *s) {
         int n = inbox_next_raw(&s->inbox, &packet);
 
         if (n <= 0 || channel_parse(packet, (size_t)n, &m) < 0 ||
-            (m.type == CHANNEL_RELEASE && slots_give(&s->slots, m.slot) < 0)) {
+            (m.type == CHANNEL_RELEASE && slots_take_back(&s->slots, m.slot) < 0)) {
                 __atomic_store_n(&s->dead, 1, __ATOMIC_RELEASE);
                 return false;
         }
@@ -215,7 +215,7 @@ static int handle(struct session *s, const void *packet, size_t length) {
                 q = begin(s, packet, length);
                 break;
         case CHANNEL_RELEASE:
-                q = slots_give(&s->slots, m.slot);
+                q = slots_take_back(&s->slots, m.slot);
                 break;
         case CHANNEL_CANCEL:
                 r = find(s, m.request); /* or DONE is on its way already */

@@ -14,7 +14,7 @@ int slots_init(struct slots *slots, int fd) {
         (void)pthread_cond_init(&slots->given, NULL);
         for (uint32_t i = 0; i < CHANNEL_SLOTS; i++) {
                 slots->free[i] = CHANNEL_SLOTS - 1 - i;
-                slots->taken[i] = false;
+                slots->state[i] = SLOT_FREE;
         }
         slots->n_free = CHANNEL_SLOTS;
         slots->waiting = 0;
@@ -27,7 +27,7 @@ static int take_locked(struct slots *slots) {
         if (slots->n_free == 0)
                 return -EAGAIN;
         slot = slots->free[--slots->n_free];
-        slots->taken[slot] = true;
+        __atomic_store_n(&slots->state[slot], SLOT_FILLING, __ATOMIC_RELAXED);
         return (int)slot;
 }
 
@@ -60,19 +60,30 @@ int slots_take(struct slots *slots, const int *give_up) {
         return r;
 }
 
-int slots_give(struct slots *slots, uint32_t slot) {
-        int r = -EBADMSG;
+/* The release here and the acquire below order one request's bytes before the next
+ * one's in this process, as the way through the dispatcher does in fact. */
+void slots_lend(struct slots *slots, uint32_t slot) {
+        __atomic_store_n(&slots->state[slot], SLOT_LENT, __ATOMIC_RELEASE);
+}
 
+static int give(struct slots *slots, uint32_t slot, enum slot_state from) {
+        if (slot >= CHANNEL_SLOTS || __atomic_load_n(&slots->state[slot], __ATOMIC_ACQUIRE) != from)
+                return -EBADMSG;
         pthread_mutex_lock(&slots->lock);
-        if (slot < CHANNEL_SLOTS && slots->taken[slot]) {
-                slots->taken[slot] = false;
-                slots->free[slots->n_free++] = slot;
-                if (slots->waiting > 0)
-                        pthread_cond_signal(&slots->given);
-                r = 0;
-        }
+        __atomic_store_n(&slots->state[slot], SLOT_FREE, __ATOMIC_RELAXED);
+        slots->free[slots->n_free++] = slot;
+        if (slots->waiting > 0)
+                pthread_cond_signal(&slots->given);
         pthread_mutex_unlock(&slots->lock);
-        return r;
+        return 0;
+}
+
+int slots_take_back(struct slots *slots, uint32_t slot) {
+        return give(slots, slot, SLOT_LENT);
+}
+
+void slots_drop(struct slots *slots, uint32_t slot) {
+        (void)give(slots, slot, SLOT_FILLING);
 }
 
 void slots_wake(struct slots *slots) {
