@@ -94,12 +94,17 @@ int http_curl_error(CURLcode code, long os_error) {
         return -EIO;
 }
 
+#define URL_FORMAT "%." G_STRINGIFY(HTTP_SENTENCE_URL_MAX) "s"
+
 char *http_result_sentence(const struct http_result *result) {
         if (result->error != 0)
-                return g_strdup_printf("%s (%s %s)", result->detail ? result->detail : "failed",
+                return g_strdup_printf("%s (%s " URL_FORMAT ")",
+                                       result->detail ? result->detail : g_strerror(-result->error),
                                        result->method, result->url);
         if (result->retry_after_ms > 0)
-                return g_strdup_printf("HTTP %d for %s %s (Retry-After %u s)", result->status,
-                                       result->method, result->url, result->retry_after_ms / 1000);
-        return g_strdup_printf("HTTP %d for %s %s", result->status, result->method, result->url);
+                return g_strdup_printf("HTTP %d for %s " URL_FORMAT " (Retry-After %u s)",
+                                       result->status, result->method, result->url,
+                                       result->retry_after_ms / 1000);
+        return g_strdup_printf("HTTP %d for %s " URL_FORMAT, result->status, result->method,
+                               result->url);
 }

@@ -166,6 +166,8 @@ bool http_etag_is_strong(const char *value);
 /* HTTP status to errno: 0 for 2xx; -EPROTO for what is in no table. */
 int http_status_error(int status);
 
+#define HTTP_SENTENCE_URL_MAX 400 /* bytes of a URL in a sentence */
+
 /* A sentence: "HTTP 503 for GET http://host/x (Retry-After 3 s)", or the detail of
  * a result with an error. To g_free(). */
 char *http_result_sentence(const struct http_result *result);

@@ -132,6 +132,8 @@ enum listing_link listing_link(const char *url, const char *href, char **ret_nam
                 return LINK_OUTSIDE;
         while (strncmp(rest, "./", 2) == 0)
                 rest += 2;
+        if (g_str_equal(rest, "."))
+                return LINK_IGNORE;
         return child(rest, ret_name);
 }
 

@@ -80,7 +80,8 @@ int op_result_error(const struct http_result *result) {
 char *op_detail(const char *why, const struct http_result *result) {
         if (why == NULL)
                 return http_result_sentence(result);
-        return g_strdup_printf("%s (%s %s)", why, result->method, result->url);
+        return g_strdup_printf("%s (%s %." G_STRINGIFY(HTTP_SENTENCE_URL_MAX) "s)", why,
+                               result->method, result->url);
 }
 
 int op_entry(struct op *op, const struct listing_entry *entry) {

@@ -198,16 +198,18 @@ static void on_manifest(struct op *op, int error, const char *detail) {
 static void stat_begin(struct op *op) {
         struct stat_op *stat = (struct stat_op *)op;
 
-        if (!url_locator_is_valid(stat->locator))
+        if (!url_locator_is_valid(stat->locator)) {
                 op_done(op, -EINVAL, 0, "the locator is none of ours");
-        else if (*stat->locator == '\0')
+        } else if (*stat->locator == '\0') {
                 tell_directory(stat, 0);
-        else if (op->fs->mode == MODE_MANIFEST)
+        } else if (op->fs->mode == MODE_MANIFEST) {
                 manifest_wait(op, false);
-        else if (op->fs->format == LISTING_WEBDAV)
+        } else if (op->fs->format == LISTING_WEBDAV) {
                 propfind_start(stat);
-        else
+        } else {
+                stat->no_version = op->fs->format == LISTING_JSON;
                 head_start(stat);
+        }
 }
 
 void stat_start(struct httpfs *fs, struct cs_request *request, const char *locator) {
