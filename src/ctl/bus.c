@@ -114,7 +114,12 @@ int bus_fail(const struct ctl *ctl, const char *what, const sd_bus_error *error,
                 name = SD_BUS_ERROR_DISCONNECTED;
         const char *hint = bus_error_hint(name, ctl->bus_address);
 
-        ctl_error("%s: %s", what, bus_error_text(error, r));
+        const char *text = bus_error_text(error, r);
+
+        if (strstr(text, what)) /* the daemon's own sentences often name the object */
+                ctl_error("%s", text);
+        else
+                ctl_error("%s: %s", what, text);
         if (hint)
                 ctl_hint("%s", hint);
         return CTL_FAILED;

@@ -210,7 +210,7 @@ static int run_hydrate(struct ctl *ctl, char **words, unsigned n) {
                 h.results = json_object_new_array();
         unsigned not_walked = collect(&h, words, n);
         int r = hydrate(ctl, &h);
-        if (h.whole + h.failed > 0 || r == CTL_OK)
+        if (h.whole + h.failed > 0 || (r == CTL_OK && not_walked == 0) || ctl->json)
                 print_summary(&h, began);
         if (h.failed + not_walked > 0)
                 r = CTL_FAILED;
