@@ -76,7 +76,7 @@ static gboolean events_again(gpointer userdata) {
         struct request_counters counters;
 
         request_counters(&counters);
-        if (counters.pending > d->config->max_pending / 2)
+        if (counters.pending > d->config->max_pending / 2 || files_hold_events(d->files))
                 return G_SOURCE_CONTINUE;
         d->resume_timer = 0;
         daemon_watch_events(d);
@@ -91,10 +91,10 @@ static gboolean events_ready(int fd, GIOCondition condition, gpointer userdata) 
         int n;
 
         request_counters(&counters);
-        if (counters.pending >= d->config->max_pending) {
+        if (counters.pending >= d->config->max_pending || files_hold_events(d->files)) {
                 /* Backpressure: the rest waits in the kernel's queue. */
                 d->events = 0;
-                d->resume_timer = g_timeout_add(5, events_again, d);
+                d->resume_timer = g_timeout_add(1, events_again, d);
                 return G_SOURCE_REMOVE;
         }
         n = fan_group_read(d->group, events, EVENTS_PER_READ, &lost);

@@ -8,11 +8,14 @@
 #include "shared/fd.h"
 #include "shared/log.h"
 
+#include <errno.h>
 #include <glib.h>
 #include <inttypes.h>
+#include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 /* Listings at once: beside the fetches, so that a crawl never holds up a reader. */
 #define LISTS_MAX 24u
@@ -613,6 +616,19 @@ static char *engine_state_dir(Engine *e) {
         return g_build_filename(e->options->state_dir, "engines", engine_id(e), NULL);
 }
 
+/* engines/ID below the state directory: the engine's user's own. */
+static int engine_make_state_dir(Engine *e, const char *path) {
+        g_autofree char *parent = g_path_get_dirname(path);
+        g_auto(GStrv) names = g_strsplit(e->options->user, ":", 2);
+        const struct passwd *user = getpwnam(names[0]);
+
+        if (g_mkdir_with_parents(parent, 0711) < 0 || (mkdir(path, 0700) < 0 && errno != EEXIST))
+                return -errno;
+        if (geteuid() == 0 && user && lchown(path, user->pw_uid, user->pw_gid) < 0)
+                return -errno;
+        return 0;
+}
+
 static void engine_spawn(Engine *e) {
         g_autofree char *state_dir = engine_state_dir(e);
         struct host_options o = {
@@ -629,6 +645,9 @@ static void engine_spawn(Engine *e) {
         if (!e->options->supervised)
                 return;
         e->started = g_get_monotonic_time();
+        int r = engine_make_state_dir(e, state_dir);
+        if (r < 0)
+                log_about(LOG_ERR, engine_id(e), NULL, "%s cannot be made: %s", state_dir, g_strerror(-r));
         if (host_spawn(&o, engine_host_ended, e, &e->host) < 0)
                 engine_crashed(e, "its host could not be started");
         else if (e->callbacks->changed)

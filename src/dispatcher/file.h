@@ -88,6 +88,7 @@ struct Files {
         Settle *settle;
         guint tick;
         bool denying;
+        unsigned leases; /* write leases held: no event may be read */
         uint64_t last_transfer;
         uint64_t hydrated, bytes;
 };

@@ -343,6 +343,10 @@ void files_transfers(Files *files, daemon_transfer_fn each, void *userdata) {
         }
 }
 
+bool files_hold_events(const Files *files) {
+        return files->leases > 0;
+}
+
 uint64_t files_hydrated(const Files *files) {
         return files->hydrated;
 }

@@ -37,27 +37,48 @@ struct batch {
 
 static void settle_schedule(Settle *settle);
 
-/* One file, on a pool thread. What cannot be done now is left as it is. */
-static void settle_one(Settle *settle, const struct item *item) {
+static bool settle_stamp(int fd, const struct item *item) {
         struct stamp stamp = STAMP_INIT;
-        autoclose int fd = -1;
+        bool whole = false;
         struct stat st;
 
+        if (fstat(fd, &st) < 0 || st.st_ctim.tv_sec != item->ctime.tv_sec ||
+            st.st_ctim.tv_nsec != item->ctime.tv_nsec || stamp_read(fd, st.st_ino, &stamp) < 0)
+                return false;
+        if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot()) {
+                stamp.state = STAMP_WHOLE;
+                whole = stamp_write(fd, &stamp) == 0;
+        } else
+                whole = stamp.state == STAMP_WHOLE;
+        stamp_clear(&stamp);
+        return whole;
+}
+
+/*
+ * One file, on a pool thread. Silenced first, then leased: while the lease is held no event of
+ * it may come, since the kernel opens the file for the event's descriptor, meets
+ * the lease, and denies the access. (An open that raised its event earlier is
+ * counted by the inode already, and no lease is given.) Where there is no lease, opens are heard again,
+ * and a writer that slipped through between the two is looked for: its file is stamped
+ * all the same, since the data is on disk.
+ */
+static void settle_one(Settle *settle, const struct item *item) {
+        autoclose int fd = -1;
+
         fd = handle_open(store_root(settle->store), &item->handle, O_RDONLY | O_NONBLOCK);
-        if (fd < 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
+        if (fd < 0 || fan_group_silence(settle->group, fd, true) < 0)
                 return;
-        if (fstat(fd, &st) == 0 && st.st_ctim.tv_sec == item->ctime.tv_sec &&
-            st.st_ctim.tv_nsec == item->ctime.tv_nsec && stamp_read(fd, st.st_ino, &stamp) == 0) {
-                bool whole = stamp.state == STAMP_WHOLE;
-                if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot()) {
-                        stamp.state = STAMP_WHOLE;
-                        whole = stamp_write(fd, &stamp) == 0;
-                }
+        if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
+                bool whole = settle_stamp(fd, item);
+                (void)fcntl(fd, F_SETLEASE, F_UNLCK);
                 if (whole)
-                        (void)fan_group_silence(settle->group, fd, true);
-                stamp_clear(&stamp);
+                        return;
         }
-        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
+        (void)fan_group_unsilence(settle->group, fd);
+        if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0)
+                (void)fcntl(fd, F_SETLEASE, F_UNLCK);
+        else
+                (void)settle_stamp(fd, item);
 }
 
 static void settle_run(void *data) {

@@ -130,7 +130,7 @@ static int file_generation(int fd, uint64_t *ret) {
 
 int stamp_read(int fd, uint64_t ino, struct stamp *ret) {
         uint8_t buffer[STAMP_MAX];
-        uint64_t generation;
+        uint64_t generation = 0;
         ssize_t n;
         int r;
 

@@ -162,9 +162,8 @@ void switch_begin(File *file) {
 struct idle_switch {
         Files *files;
         File *file; /* in the table, SWITCHING: whoever comes waits */
-        int fd;     /* of the private mount */
+        int fd;     /* O_RDWR, with the write lease */
         struct stamp next;
-        bool has_mtime_check;
         int r;
         void (*done)(void *userdata, int r);
         void *userdata;
@@ -181,34 +180,10 @@ static bool file_is_unmodified(const struct stat *st, const struct stamp *stamp)
                 (uint32_t)st->st_mtim.tv_nsec == stamp->mtime_nsec);
 }
 
-static int idle_switch_now(struct idle_switch *s) {
-        struct stamp now = STAMP_INIT;
-        autoclose int fd = -1;
-        struct stat st;
-        int r;
-
-        /* Not to break somebody's lease, nor wait for it. The mark goes before the lease comes:
-         * an open decides about its event before it waits. */
-        fd = store_reopen(s->files->o->store, s->fd, O_RDWR | O_NONBLOCK);
-        if (fd < 0)
-                return fd == -EWOULDBLOCK || fd == -ETXTBSY ? -EBUSY : fd;
-        (void)fan_group_unsilence(s->files->o->group, fd);
-        if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
-                return errno == EAGAIN ? -EBUSY : -errno;
-        r = fstat(fd, &st) < 0 ? -errno : stamp_read(fd, st.st_ino, &now);
-        if (r == 0 && (strcmp(now.engine, s->next.engine) != 0 || !file_is_unmodified(&st, &now)))
-                r = -EEXIST;
-        if (r == 0)
-                r = switch_content(fd, &s->next);
-        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
-        stamp_clear(&now);
-        return r;
-}
-
 static void idle_switch_run(void *data) {
         struct idle_switch *s = data;
 
-        s->r = idle_switch_now(s);
+        s->r = switch_content(s->fd, &s->next);
 }
 
 static void idle_switch_done(void *data) {
@@ -216,6 +191,9 @@ static void idle_switch_done(void *data) {
         Files *files = s->files;
         GQueue arrived = s->file->arrived;
 
+        (void)fcntl(s->fd, F_SETLEASE, F_UNLCK);
+        fd_close(s->fd);
+        files->leases--;
         g_queue_init(&s->file->arrived);
         s->file->jobs--;
         file_free(s->file);
@@ -223,16 +201,51 @@ static void idle_switch_done(void *data) {
                 files_classify(files, g_queue_pop_head_link(&arrived)->data);
         if (s->done)
                 s->done(s->userdata, s->r);
-        fd_close(s->fd);
         stamp_clear(&s->next);
         g_free(s);
 }
 
-/* Takes `next`. */
+/* Opens it with a write lease, or says why not: -EBUSY somebody has it open, -EEXIST it is a
+ * user's. Events of it are heard again first: an open decides about its event before
+ * it waits for a lease. */
+static int idle_switch_open(Files *files, int fd, const struct stamp *next) {
+        struct stamp now = STAMP_INIT;
+        autoclose int own = -1;
+        struct stat st;
+        int r;
+
+        own = store_reopen(files->o->store, fd, O_RDWR | O_NONBLOCK);
+        if (own < 0)
+                return own == -EWOULDBLOCK || own == -ETXTBSY ? -EBUSY : own;
+        r = fstat(own, &st) < 0 ? -errno : stamp_read(own, st.st_ino, &now);
+        if (r == 0 && (strcmp(now.engine, next->engine) != 0 || !file_is_unmodified(&st, &now)))
+                r = -EEXIST;
+        stamp_clear(&now);
+        if (r < 0)
+                return r;
+        (void)fan_group_unsilence(files->o->group, own);
+        if (fcntl(own, F_SETLEASE, F_WRLCK) < 0)
+                return errno == EAGAIN ? -EBUSY : -errno;
+        /* Again under the lease: a user may have come and gone in between. */
+        if (fstat(own, &st) < 0 || stamp_read(own, st.st_ino, &now) < 0 || !file_is_unmodified(&st, &now))
+                r = -EEXIST;
+        stamp_clear(&now);
+        if (r < 0) {
+                (void)fcntl(own, F_SETLEASE, F_UNLCK);
+                return r;
+        }
+        return fd_steal(&own);
+}
+
+/*
+ * Takes `next`. While a lease is held the group is not read (files_hold_events): the kernel
+ * opens an event's file when the event is read, and would meet the lease and deny the access.
+ * The main loop alone reads the group and takes these leases, so nothing can come between.
+ */
 static int idle_switch_begin(Files *files, int fd, struct stamp *next,
                              void (*done)(void *userdata, int r), void *userdata) {
-        struct stamp copy;
         struct idle_switch *s;
+        struct stamp copy;
         struct stat st;
         File *file;
         int own;
@@ -240,17 +253,18 @@ static int idle_switch_begin(Files *files, int fd, struct stamp *next,
         if (fstat(fd, &st) < 0)
                 return -errno;
         file = file_lookup(files, st.st_dev, st.st_ino);
-        if (file && (!file->is_idle || files->denying))
+        if (files->denying || (file && !file->is_idle))
                 return -EBUSY;
-        own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        own = idle_switch_open(files, fd, next);
         if (own < 0)
-                return -errno;
+                return own;
         if (file)
                 file_free(file);
         stamp_copy(&copy, next);
         file = file_new(files, st.st_dev, st.st_ino, &copy);
         file->phase = FILE_SWITCHING;
         file->jobs++;
+        files->leases++;
         s = g_new0(struct idle_switch, 1);
         *s = (struct idle_switch){.files = files, .file = file, .fd = own, .next = *next,
                                   .done = done, .userdata = userdata};
