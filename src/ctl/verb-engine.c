@@ -106,6 +106,27 @@ static int append_settings(sd_bus_message *m, char **words, unsigned n) {
         return sd_bus_message_close_container(m) < 0 ? CTL_FAILED : CTL_OK;
 }
 
+/* How long `engine add` waits for the engine to come up, or to say why it cannot. */
+#define START_WAIT_US (10 * G_USEC_PER_SEC)
+#define START_LOOK_US (50 * 1000)
+
+/* The engine once it is not "starting" any more, or as it is after START_WAIT_US. NULL
+ * where it cannot be looked at: it is registered all the same. */
+static struct bus_engine *wait_for_start(struct ctl *ctl, const char *id) {
+        int64_t end = g_get_monotonic_time() + START_WAIT_US;
+
+        for (;;) {
+                __attribute__((cleanup(sd_bus_error_free))) sd_bus_error error = SD_BUS_ERROR_NULL;
+                g_autoptr(BusEngine) engine = NULL;
+
+                if (bus_get_engine(ctl, id, &error, &engine) < 0)
+                        return NULL;
+                if (g_strcmp0(engine->state, "starting") != 0 || g_get_monotonic_time() >= end)
+                        return g_steal_pointer(&engine);
+                g_usleep(START_LOOK_US);
+        }
+}
+
 static void print_added(struct ctl *ctl, const char *id, const char *prefix, const char *object) {
         g_auto(BusManager) manager = {0};
 
@@ -124,6 +145,19 @@ static void print_added(struct ctl *ctl, const char *id, const char *prefix, con
         printf("Engine %s is registered: its files appear at %s%s%s.\n"
                "How far it is: cloudsyncctl engine show %s\n",
                id, path, *prefix ? "/" : "", prefix, id);
+}
+
+static int finish_add(struct ctl *ctl, const char *id, const char *prefix, const char *object) {
+        g_autoptr(BusEngine) engine = wait_for_start(ctl, id);
+
+        if (engine && g_strcmp0(engine->state, "failed") == 0) {
+                ctl_error("engine \"%s\" is registered, but it failed: %s", id,
+                          engine->state_detail ? engine->state_detail : "no reason given");
+                ctl_hint("Remove it (cloudsyncctl engine remove %s) and add it again as it should be.", id);
+                return CTL_FAILED;
+        }
+        print_added(ctl, id, prefix, object);
+        return CTL_OK;
 }
 
 static int run_add(struct ctl *ctl, char **words, unsigned n) {
@@ -153,8 +187,7 @@ static int run_add(struct ctl *ctl, char **words, unsigned n) {
                 g_autofree char *what = g_strdup_printf("cannot register engine \"%s\"", words[0]);
                 return bus_fail(ctl, what, &error, r);
         }
-        print_added(ctl, words[0], words[2], object);
-        return CTL_OK;
+        return finish_add(ctl, words[0], words[2], object);
 }
 
 static const struct arg_option add_options[] = {
@@ -170,6 +203,8 @@ const struct verb verb_engine_add = {
                 "MODULE    what speaks to the remote: httpfs, or another that is installed\n"
                 "PREFIX    the directory below the store's path that it fills\n"
                 "KEY=VALUE the module's settings\n"
+                "\n"
+                "Returns once the engine runs, or with the reason why it cannot.\n"
                 "\n"
                 "-f, --from-file KEY=FILE  take a setting's value from a file (- for standard input).\n"
                 "                          Use it for passwords: arguments can be seen in ps.\n"

@@ -146,6 +146,7 @@ static void test_engines(struct fake *f, gconstpointer data) {
         expect(f->address, "engine add docs2 httpfs taken url=x", 1, NULL, "Prefixes may not overlap");
         expect(f->address, "engine add docs2 httpfs p novalue", 2, NULL, "not a setting");
         expect(f->address, "engine add docs2 httpfs p url=x", 0, "Engine docs2 is registered", NULL);
+        expect(f->address, "engine add broken httpfs p url=x", 1, NULL, "its host died 5 times");
 
         g_autofree char *secret = g_build_filename(f->directory, "secret", NULL);
         g_assert_true(g_file_set_contents(secret, "pw\n", -1, NULL));
