@@ -1,0 +1,274 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""cloudsync.service, started by systemd on the system bus, with all its restrictions.
+
+A systemd of our own is PID 1 of new PID, mount, UTS and cgroup namespaces. It sees the
+machine's file system with `meson install`'s result laid over /usr, an /etc and /var/lib
+whose changes stay here, an empty /run, and just the units that this test copies: the
+machine's own services are not started a second time.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import unittest
+
+from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
+
+PER_FILESYSTEM = True
+
+# $1 the test's directory. Ends as systemd.
+BOOT = r'''
+set -eu
+layer() {
+    mkdir -p "$1/upper$2" "$1/work$2"
+    mount -t overlay overlay -o "lowerdir=$3,upperdir=$1/upper$2,workdir=$1/work$2" "$2"
+}
+mount -t proc proc /proc
+mount --bind -o ro /proc/sys /proc/sys   # not this systemd's to change
+mount -o remount,bind,ro /proc/sys
+layer "$1" /usr "$1/root/usr:/usr"
+layer "$1" /etc /etc
+layer "$1" /var/lib /var/lib
+mount -t tmpfs tmpfs /run
+umount -R /sys/fs/cgroup 2>/dev/null || true
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+cp -r "$1/units" /run/units
+mkdir -p /run/dbus
+systemd-sysusers /usr/lib/sysusers.d/cloudsync.conf
+systemd-tmpfiles --create /usr/lib/tmpfiles.d/cloudsync.conf
+cp -r "$1/etc/." /etc/cloudsync/
+mkdir -p /run/cloud
+export container=cloudsync-test SYSTEMD_UNIT_PATH=/run/units
+exec /lib/systemd/systemd --system --unit=test.target --log-target=console --show-status=no
+'''
+
+# What cloudsync.service and the bus refer to, without what the machine's own would pull in.
+STUBS = {name: '[Unit]\nDescription=stub\nDefaultDependencies=no\n' for name in (
+    'sysinit.target', 'basic.target', 'sockets.target', 'network.target', 'nss-lookup.target',
+    'remote-fs.target', 'multi-user.target', 'shutdown.target', 'umount.target',
+    'local-fs.target')}
+STUBS['test.target'] = ('[Unit]\nDescription=test\nDefaultDependencies=no\n'
+                        'Wants=dbus.socket dbus.service\n')
+
+CAPABILITIES = {'CHOWN': 0, 'DAC_OVERRIDE': 1, 'DAC_READ_SEARCH': 2, 'FOWNER': 3, 'FSETID': 4,
+                'KILL': 5, 'SETGID': 6, 'SETUID': 7, 'SETPCAP': 8, 'SYS_PTRACE': 19,
+                'SYS_ADMIN': 21, 'LEASE': 28}
+
+
+def cgroup2():
+    """Where the unified hierarchy is mounted, or None."""
+    with open('/proc/self/mountinfo', encoding='utf-8') as info:
+        for line in info:
+            if ' - cgroup2 ' in line:
+                return line.split()[4]
+    return None
+
+
+class SystemdService(unittest.TestCase):
+    """One boot for all tests; each begins with the service running."""
+
+    @classmethod
+    def setUpClass(cls):
+        options = run(['meson', 'introspect', '--buildoptions', BUILD], text=True).stdout
+        sanitizers = [o for o in json.loads(options) if o['name'] == 'b_sanitize']
+        if sanitizers and sanitizers[0]['value'] != 'none':
+            raise unittest.SkipTest('the plain build only: sanitizers do not run under the filter')
+        if not cgroup2() or not os.path.exists('/lib/systemd/systemd'):
+            raise unittest.SkipTest('needs systemd and a mounted cgroup2 hierarchy')
+        cls.world = World('service')
+        cls.cgroup = os.path.join(cgroup2(), os.path.basename(cls.world.dir))
+        try:
+            cls.prepare()
+            cls.boot()
+        except BaseException:
+            print(cls.world.logs())
+            cls.tearDownClass()
+            raise
+
+    @classmethod
+    def prepare(cls):
+        root, units, etc = cls.world.path('root'), cls.world.path('units'), cls.world.path('etc')
+        run(['meson', 'install', '-C', BUILD, '--no-rebuild', '--destdir', root])
+        os.mkdir(units)
+        for name, text in STUBS.items():
+            with open(os.path.join(units, name), 'w', encoding='utf-8') as f:
+                f.write(text)
+        for name in ('dbus.service', 'dbus.socket'):
+            shutil.copy('/lib/systemd/system/' + name, units)
+        shutil.copy(root + '/usr/lib/systemd/system/cloudsync.service', units)
+        # There is no journal.
+        os.mkdir(units + '/cloudsync.service.d')
+        with open(units + '/cloudsync.service.d/log.conf', 'w', encoding='utf-8') as f:
+            f.write('[Service]\nStandardError=append:%s\n' % cls.world.log('cloudsyncd'))
+        run([CTL, 'store', 'create', '--size', '512M', '--fs', FS, cls.world.path('store.img')])
+        os.mkdir(etc)
+        with open(etc + '/cloudsync.conf', 'w', encoding='utf-8') as f:
+            f.write('[Store]\nPath=/run/cloud\nDevice=%s\n' % cls.world.path('store.img'))
+        cls.web = Web(cls.world)
+        cls.files = {'a.txt': noise(30000, 1), 'sub/b.bin': noise(3 * MIB, 2),
+                     'c.txt': noise(5000, 3), 'd.txt': noise(5000, 4), 'e.txt': noise(5000, 5)}
+        for name, data in cls.files.items():
+            put(os.path.join(cls.web.root, 'docs', name), data, mtime=1600000000)
+
+    @classmethod
+    def boot(cls):
+        os.mkdir(cls.cgroup)
+
+        def enter():
+            with open(cls.cgroup + '/cgroup.procs', 'w', encoding='ascii') as f:
+                f.write('0')
+        cls.systemd = Service(cls.world, 'systemd', [
+            'unshare', '--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child',
+            '--uts', '--cgroup', 'sh', '-c', BOOT, 'sh', cls.world.dir], preexec_fn=enter)
+
+        def init():
+            children = '/proc/%d/task/%d/children' % (cls.systemd.pid, cls.systemd.pid)
+            with open(children, encoding='ascii') as f:
+                return f.read().split()
+
+        def running():
+            if not cls.systemd.alive():
+                raise AssertionError('systemd ended')
+            return init() and cls.inside('systemctl', 'is-active', 'dbus.service',
+                                         check=False).stdout == 'active\n'
+        wait_until(running, 'systemd runs and the bus answers')
+        cls.inside('systemctl', 'start', 'cloudsync.service', timeout=60)
+        cls.inside('cloudsyncctl', 'engine', 'add', 'docs', 'httpfs', 'docs',
+                   'url=' + cls.web.url('docs/', 'json'))
+        wait_until(lambda: cls.engine_state() == 'ready', 'the engine is ready')
+
+    @classmethod
+    def inside(cls, *argv, check=True, timeout=None, user=0):
+        with open('/proc/%d/task/%d/children' % (cls.systemd.pid, cls.systemd.pid),
+                  encoding='ascii') as f:
+            init = f.read().split()[0]
+        change = ['setpriv', '--reuid=%d' % user, '--regid=%d' % user, '--clear-groups'] if user else []
+        return run(['nsenter', '--target', init, '--mount', '--pid', '--uts', '--cgroup', *change,
+                    *argv], check=check, timeout=timeout, text=True)
+
+    @classmethod
+    def engine_state(cls):
+        engines = json.loads(cls.inside('cloudsyncctl', '--json', 'engine', 'list').stdout)
+        return engines[0]['state']
+
+    @classmethod
+    def tearDownClass(cls):
+        left = []
+        if hasattr(cls, 'systemd'):
+            if cls.systemd.alive():
+                cls.inside('systemctl', 'stop', 'cloudsync.service', timeout=60)
+            cls.systemd.kill()
+            wait_until(lambda: not loops_below(cls.world.dir), 'the loop device goes')
+        left += cls.world.close()
+        if os.path.isdir(cls.cgroup):
+            def gone():
+                for directory, _, _ in os.walk(cls.cgroup, topdown=False):
+                    try:
+                        os.rmdir(directory)
+                    except OSError:
+                        return False
+                return True
+            wait_until(gone, 'the control groups are empty')
+        left += cls.world.reports()
+        if left:
+            raise AssertionError('\n'.join(left))
+
+    def setUp(self):
+        self.inside('systemctl', 'start', 'cloudsync.service', timeout=60)
+
+    def show(self, name):
+        return self.inside('systemctl', 'show', '--value', '--property', name,
+                           'cloudsync.service').stdout.strip()
+
+    def status_of(self, pid):
+        text = self.inside('cat', '/proc/%s/status' % pid).stdout
+        return dict(re.findall(r'^(\w+):[ \t]*(.*)$', text, re.M))
+
+    def assertReads(self, name):
+        out = self.inside('sha256sum', '/run/cloud/docs/' + name).stdout.split()[0]
+        self.assertEqual(out, hashlib.sha256(self.files[name]).hexdigest())
+
+    def test_a_reader_gets_the_bytes(self):
+        self.assertEqual(self.show('ActiveState'), 'active')
+        self.assertReads('a.txt')
+        self.assertReads('sub/b.bin')
+        modes = self.inside('stat', '-c', '%a', '/run/cloud/docs/a.txt', '/run/cloud/docs/sub').stdout
+        self.assertEqual(modes.split(), ['644', '755'])  # whatever UMask= says
+
+    def test_the_store_is_in_the_mount_namespace_of_all(self):
+        daemon, init = (self.inside('readlink', '/proc/%s/ns/mnt' % pid).stdout
+                        for pid in (self.show('MainPID'), 1))
+        self.assertEqual(daemon, init)
+        self.assertIn('/run/cloud', self.inside('cat', '/proc/1/mounts').stdout)
+
+    def test_the_daemon_has_no_more_than_it_needs(self):
+        status = self.status_of(self.show('MainPID'))
+        allowed = sum(1 << n for n in CAPABILITIES.values())
+        for kind in ('CapBnd', 'CapPrm', 'CapEff'):
+            self.assertEqual(int(status[kind], 16), allowed, kind)
+        self.assertEqual(int(status['CapAmb'], 16), 0)
+        self.assertEqual((status['NoNewPrivs'], status['Seccomp']), ('1', '2'))
+
+    def test_the_host_has_nothing(self):
+        daemon = self.show('MainPID')
+        hosts = self.inside('pgrep', '-P', daemon).stdout.split()
+        self.assertEqual(len(hosts), 1)
+        status = self.status_of(hosts[0])
+        uid = self.inside('id', '-u', 'cloudsync-engine').stdout.strip()
+        self.assertEqual(set(status['Uid'].split()), {uid})
+        self.assertEqual(status['Groups'].strip(), '')
+        for kind in ('CapBnd', 'CapPrm', 'CapEff', 'CapInh', 'CapAmb'):
+            self.assertEqual(int(status[kind], 16), 0, kind)
+        self.assertEqual((status['NoNewPrivs'], status['Seccomp']), ('1', '2'))
+        self.assertGreater(int(status['Seccomp_filters']),
+                           int(self.status_of(daemon)['Seccomp_filters']))
+        self.assertNotIn('/run/cloud', self.inside('cat', '/proc/%s/mounts' % hosts[0]).stdout)
+
+    def test_nothing_is_refused_in_the_log(self):
+        self.assertReads('c.txt')
+        with open(self.world.log('cloudsyncd'), encoding='utf-8', errors='replace') as f:
+            log = f.read()
+        self.assertIn('docs', log)
+        self.assertNotIn('Operation not permitted', log)
+        self.assertNotIn('Permission denied', log)
+
+    def test_users_may_ask_and_root_may_change(self):
+        self.inside('cloudsyncctl', 'status', user=65534)
+        self.inside('cloudsyncctl', 'ls', '/run/cloud/docs', user=65534)
+        self.inside('cloudsyncctl', 'hydrate', '/run/cloud/docs/d.txt', user=65534)
+        shown = self.inside('cloudsyncctl', '--json', 'engine', 'show', 'docs', user=65534).stdout
+        self.assertEqual(list(json.loads(shown)['settings'].values()), [''])
+        for verb in (['engine', 'add', 'x', 'httpfs', 'x', 'url=http://127.0.0.1/'],
+                     ['engine', 'remove', 'docs'], ['refresh', '/run/cloud/docs']):
+            refused = self.inside('cloudsyncctl', *verb, user=65534, check=False)
+            self.assertEqual(refused.returncode, 1, verb)
+            self.assertIn('as root', refused.stderr)
+
+    def test_stop_detaches_and_the_next_call_starts(self):
+        self.inside('systemctl', 'stop', 'cloudsync.service', timeout=60)
+        self.assertEqual((self.show('ActiveState'), self.show('Result')), ('inactive', 'success'))
+        self.assertNotIn('/run/cloud', self.inside('cat', '/proc/1/mounts').stdout)
+        self.inside('cloudsyncctl', 'status')  # D-Bus activation
+        self.assertEqual(self.show('ActiveState'), 'active')
+        wait_until(lambda: self.engine_state() == 'ready', 'the engine is back')
+        self.assertReads('e.txt')
+
+    def test_killed_it_is_back(self):
+        before = self.show('MainPID')
+        self.inside('kill', '-KILL', before)
+        wait_until(lambda: self.show('ActiveState') == 'active' and self.show('MainPID') != before,
+                   'the service is back')
+        wait_until(lambda: self.engine_state() == 'ready', 'the engine is back')
+        self.assertReads('a.txt')
+        self.assertEqual(self.inside('cat', '/proc/1/mounts').stdout.count(' /run/cloud '), 1)
+
+    def test_watchdog_is_fed(self):
+        self.assertEqual(self.show('WatchdogUSec'), '1min')
+        self.assertNotEqual(self.show('WatchdogTimestampMonotonic'), '0')
+
+
+if __name__ == '__main__':
+    main()
