@@ -93,6 +93,7 @@ static const struct fault faults[] = {
         {"longchunked/f", V, PART, -EPROTO, 0, 50000},
         {"endless/f", V, ALL, -EPROTO, 0, SIZE},
         {"endlessheaders/f", V, PART, -EPROTO, NOTHING, 0, 0, "headers"},
+        {"longheader/f", V, PART, -EPROTO, NOTHING, 0, 0, "too long"},
         {"garbage/f", V, PART, -EPROTO, NOTHING},
         {"204/f", V, PART, -EPROTO, NOTHING},
         {"304/f", V, PART, -EPROTO, NOTHING},

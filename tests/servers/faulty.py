@@ -192,6 +192,8 @@ def long_chunked(c):
 
 def chunked(c):
     c.head(200, validators() + [('Transfer-Encoding', 'chunked')])
+    if c.method == 'HEAD':
+        return
     for i in range(0, SIZE, 7000):
         c.chunk(DATA[i:i + 7000])
     c.raw(b'0\r\n\r\n')
@@ -208,6 +210,10 @@ def endless_headers(c):
     for i in range(100000):
         c.raw(b'X-%d: %s\r\n' % (i, b'y' * 100))
     c.raw(b'\r\n')
+
+
+def long_header(c):
+    c.raw(b'HTTP/1.1 200 OK\r\nX-Long: ' + b'y' * 1000000 + b'\r\n\r\n')
 
 
 def multipart(c):
@@ -243,6 +249,8 @@ def retry_date(c):
 FILES = {
     'ok': send_file,
     'noetag': lambda c: send_file(c, etag=None),
+    'nohead': lambda c: c.answer(405) if c.method == 'HEAD' else send_file(c),
+    'nolength': lambda c: c.head(200, validators()) if c.method == 'HEAD' else send_file(c),
     'weak': lambda c: send_file(c, etag='W/"v1"'),
     'novalidators': lambda c: send_file(c, etag=None, mtime=None),
     'noranges': lambda c: send_file(c, ranges=False),
@@ -256,6 +264,7 @@ FILES = {
     'long': lambda c: send_file(c, body=lambda c, data: (c.raw(data + b'surplus'), c.close())),
     'endless': endless,
     'endlessheaders': endless_headers,
+    'longheader': long_header,
     'multipart': multipart,
     'wrongrange': lambda c: send_file(c, range_text='bytes 1-%d/%d' % (SIZE - 1, SIZE)),
     'wrongtotal': lambda c: send_file(c, range_text='bytes %d-%d/999999999%.0s'),
@@ -361,7 +370,7 @@ def list_heads(c, rest):
     elif rest == 'reset' and once('reset'):
         c.reset()
     elif rest == 'nolength':
-        c.head(200, validators() + [('Transfer-Encoding', 'chunked')])
+        chunked(c)
     elif rest == 'weak':
         send_file(c, etag='W/"v1"')
     elif rest == 'isdir':

@@ -137,6 +137,8 @@ static void transfer_done(struct http_client *client, struct http_request *reque
 
                 curl_easy_getinfo(request->slot->easy, CURLINFO_OS_ERRNO, &os_error);
                 error = http_curl_error(code, os_error);
+                if (code == CURLE_OUT_OF_MEMORY)
+                        text = "a header that is too long";
                 detail = g_strdup(*text ? text : curl_easy_strerror(code));
         }
         if (error == 0 && request->redirecting) {

@@ -51,7 +51,6 @@ static const struct {
         int error;
 } codes[] = {
         {CURLE_OK, 0},
-        {CURLE_OUT_OF_MEMORY, -ENOMEM},
         {CURLE_ABORTED_BY_CALLBACK, -ECANCELED},
         {CURLE_URL_MALFORMAT, -EINVAL},
         /* The network */
@@ -70,6 +69,8 @@ static const struct {
         {CURLE_PROXY, -ENETUNREACH},
         /* A server that does not speak HTTP as it should */
         {CURLE_WEIRD_SERVER_REPLY, -EPROTO},
+        /* What libcurl 7.88 says of a header line beyond its limit (100 KB). */
+        {CURLE_OUT_OF_MEMORY, -EPROTO},
         {CURLE_UNSUPPORTED_PROTOCOL, -EPROTO},
         {CURLE_BAD_CONTENT_ENCODING, -EPROTO},
         {CURLE_FILESIZE_EXCEEDED, -EPROTO},

@@ -18,11 +18,10 @@
 
 #include "plugins/common/url.h"
 #include "plugins/httpfs/answer.h"
-#include "plugins/httpfs/head.h"
+#include "plugins/httpfs/head-ask.h"
 #include "plugins/httpfs/httpfs.h"
 
 #define HEAD_WINDOW 128u
-#define HEAD_TRIES 3u
 
 struct list_op {
         struct op op;
@@ -41,10 +40,9 @@ struct list_op {
 
 /* One HEAD of a list. */
 struct head_call {
+        struct head_ask ask;
         struct list_op *list;
         char *name, *url;
-        struct head head;
-        unsigned tries;
 };
 
 static void list_free(struct op *op) {
@@ -104,42 +102,32 @@ static void list_finish_maybe(struct list_op *list) {
 
 /* HEADs --------------------------------------------------------------------- */
 
-static int head_submit(struct head_call *call);
-
 static void head_call_free(struct head_call *call) {
         g_free(call->name);
         g_free(call->url);
         g_free(call);
 }
 
-static bool head_worth_another_try(const struct head_call *call, const struct http_result *result,
-                                   int error) {
-        if (call->tries >= HEAD_TRIES || call->list->error != 0 || result->retry_after_ms > 0)
-                return false;
-        return error == -EAGAIN || error == -ECONNRESET || error == -ETIMEDOUT;
-}
-
 /* The answer is there; 0, or what ends the list. */
 static int head_answered(struct head_call *call, int error) {
         struct list_op *list = call->list;
+        struct head *head = &call->ask.head;
         struct listing_entry entry = {
-                .exact = true, .name = call->name, .size = call->head.size,
-                .mtime_sec = call->head.mtime_sec};
+                .exact = true, .name = call->name, .size = head->size, .mtime_sec = head->mtime_sec};
 
         switch (error) {
         case 0:
-                if (!call->head.has_size || call->head.status != 200) {
-                        skips_count(&list->skips, SKIP_MALFORMED, call->name);
-                        return 0;
-                }
                 /* As in stat: JSON knows no versions, so there are none. */
-                if (call->head.version[0] &&
+                if (head->version[0] &&
                     (list->op.fs->mode == MODE_MANIFEST || list->op.fs->format != LISTING_JSON))
-                        entry.version = call->head.version;
+                        entry.version = head->version;
                 return list_emit(list, &entry);
         case -EISDIR:
                 return list_emit(list, &(struct listing_entry){
                                                .directory = true, .exact = true, .name = call->name});
+        case -EBADMSG:
+                skips_count(&list->skips, SKIP_MALFORMED, call->name);
+                return 0;
         case -EACCES:
         case -ENOENT:
         case -EPROTO:
@@ -152,13 +140,11 @@ static int head_answered(struct head_call *call, int error) {
 
 static void list_pump(struct list_op *list);
 
-static void head_complete(void *data, const struct http_result *result) {
-        struct head_call *call = data;
+static void head_ready(struct head_ask *ask, int error, const struct http_result *result) {
+        struct head_call *call = (struct head_call *)ask;
         struct list_op *list = call->list;
-        int error = op_result_error(result), r;
+        int r;
 
-        if (head_worth_another_try(call, result, error) && head_submit(call) >= 0)
-                return;
         list->heads--;
         if (list->error == 0) {
                 r = head_answered(call, error);
@@ -169,33 +155,6 @@ static void head_complete(void *data, const struct http_result *result) {
         head_call_free(call);
         list_pump(list);
         list_finish_maybe(list);
-}
-
-static int head_response(void *data, const struct http_response *response) {
-        struct head_call *call = data;
-
-        head_take(&call->head, response);
-        return HTTP_SKIP_BODY;
-}
-
-static int head_redirect(void *data, const char *url) {
-        struct head_call *call = data;
-
-        return head_redirect_is_directory(call->url, url) ? -EISDIR : 0;
-}
-
-static int head_submit(struct head_call *call) {
-        static const struct http_handler handler = {
-                .redirect = head_redirect, .response = head_response, .complete = head_complete};
-
-        call->tries++;
-        return op_submit(&call->list->op, &(struct http_call){
-                                                  .method = "HEAD",
-                                                  .url = call->url,
-                                                  .flags = HTTP_BACKGROUND,
-                                                  .handler = &handler,
-                                                  .data = call,
-                                          });
 }
 
 /* Keeps the window of HEADs full. */
@@ -211,7 +170,11 @@ static void list_pump(struct list_op *list) {
                 call->list = list;
                 call->name = g_strdup(name);
                 call->url = url_join(list->op.fs->settings.url, locator, false);
-                r = head_submit(call);
+                call->ask.op = &list->op;
+                call->ask.url = call->url;
+                call->ask.flags = HTTP_BACKGROUND;
+                call->ask.ready = head_ready;
+                r = head_ask_start(&call->ask);
                 if (r >= 0) {
                         list->heads++;
                         continue;

@@ -14,14 +14,14 @@
 
 #include "plugins/common/url.h"
 #include "plugins/httpfs/answer.h"
-#include "plugins/httpfs/head.h"
+#include "plugins/httpfs/head-ask.h"
 #include "plugins/httpfs/httpfs.h"
 
 struct stat_op {
         struct op op;
         char *locator, *url;
         bool no_version;
-        struct head head;
+        struct head_ask ask;
         struct listing *listing; /* of the answer to PROPFIND */
         struct skips skips;
         bool found, exact;       /* by PROPFIND */
@@ -58,30 +58,14 @@ static void tell_directory(struct stat_op *stat, int64_t mtime_sec) {
 
 /* HEAD ---------------------------------------------------------------------- */
 
-static int head_redirect(void *data, const char *url) {
-        struct stat_op *stat = data;
-
-        return head_redirect_is_directory(stat->url, url) ? -EISDIR : 0;
-}
-
-static int head_response(void *data, const struct http_response *response) {
-        struct stat_op *stat = data;
-
-        head_take(&stat->head, response);
-        return HTTP_SKIP_BODY;
-}
-
-static void head_complete(void *data, const struct http_result *result) {
-        struct stat_op *stat = data;
-        struct head *head = &stat->head;
-        int error = op_result_error(result);
+static void head_ready(struct head_ask *ask, int error, const struct http_result *result) {
+        struct stat_op *stat = (struct stat_op *)ask->op;
+        struct head *head = &ask->head;
 
         if (error == -EISDIR) {
                 tell_directory(stat, 0);
                 return;
         }
-        if (error == 0 && (head->status != 200 || !head->has_size))
-                error = -EPROTO;
         if (error == 0)
                 error = tell(stat, (struct listing_entry){
                                            .size = head->size,
@@ -90,15 +74,16 @@ static void head_complete(void *data, const struct http_result *result) {
                                                               ? head->version
                                                               : NULL,
                                    });
-        done(stat, error, result);
+        done(stat, error == -EBADMSG ? -EPROTO : error, result);
 }
 
 static void head_start(struct stat_op *stat) {
-        static const struct http_handler handler = {
-                .redirect = head_redirect, .response = head_response, .complete = head_complete};
-        int r = op_submit(&stat->op, &(struct http_call){.method = "HEAD", .url = stat->url,
-                                                         .handler = &handler, .data = stat});
+        int r;
 
+        stat->ask.op = &stat->op;
+        stat->ask.url = stat->url;
+        stat->ask.ready = head_ready;
+        r = head_ask_start(&stat->ask);
         if (r < 0)
                 done(stat, r, NULL);
 }
