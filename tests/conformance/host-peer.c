@@ -92,7 +92,7 @@ static void child(int socket, const char *const *arguments) {
         _exit(98);
 }
 
-struct peer *peer_spawn(const char *const *arguments) {
+struct peer *peer_over(int *ret_other) {
         struct peer *peer = g_new0(struct peer, 1);
         int pair[2];
 
@@ -100,11 +100,19 @@ struct peer *peer_spawn(const char *const *arguments) {
                         ==, 0);
         peer->socket = pair[0];
         peer->replies = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, reply_free);
+        *ret_other = pair[1];
+        return peer;
+}
+
+struct peer *peer_spawn(const char *const *arguments) {
+        int other;
+        struct peer *peer = peer_over(&other);
+
         peer->pid = fork();
         if (peer->pid == 0)
-                child(pair[1], arguments);
+                child(other, arguments);
         g_assert_cmpint(peer->pid, >, 0);
-        fd_close(pair[1]);
+        fd_close(other);
         return peer;
 }
 

@@ -57,6 +57,8 @@ void peer_teardown(void);
  * `arguments`: more options, NULL-terminated; may be NULL. */
 struct peer *peer_new(const char *module, const char *const *settings,
                       const char *const *arguments);
+/* No process yet; *ret_other is the host's end, the caller's to close. */
+struct peer *peer_over(int *ret_other);
 /* Only starts it: nothing is said yet. */
 struct peer *peer_spawn(const char *const *arguments);
 void peer_greet(struct peer *peer, const char *module, const char *const *settings,

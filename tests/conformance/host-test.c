@@ -219,6 +219,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/host/dirfs", test_dirfs);
         add_protocol_tests();
         add_sandbox_tests();
+        add_attach_tests();
         r = g_test_run();
         peer_teardown();
         return r;

@@ -3,3 +3,4 @@
 
 void add_protocol_tests(void); /* host-protocol.c */
 void add_sandbox_tests(void);  /* host-sandbox.c */
+void add_attach_tests(void);   /* host-attach.c */
