@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "dispatcher/host.h"
 
-#include "shared/fd.h"
 #include "shared/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <glib.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 struct Host {
@@ -50,21 +46,6 @@ static char **host_environment(void) {
         return environment;
 }
 
-/* The engine's own directory: its user's alone, on a way that others may only pass through. */
-static int make_state_dir(const char *path, const char *user) {
-        g_autofree char *parent = g_path_get_dirname(path);
-        const struct passwd *account = getpwnam(user);
-
-        if (!account)
-                return -ENOENT;
-        if (g_mkdir_with_parents(parent, 0711) < 0 || (mkdir(path, 0700) < 0 && errno != EEXIST))
-                return -errno;
-        autoclose int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0 || fchown(fd, account->pw_uid, account->pw_gid) < 0 || fchmod(fd, 0700) < 0)
-                return -errno;
-        return 0;
-}
-
 int host_spawn(const struct host_options *o, host_ended_fn ended, void *userdata, Host **ret) {
         g_auto(GStrv) environment = host_environment();
         g_autoptr(GError) error = NULL;
@@ -73,14 +54,6 @@ int host_spawn(const struct host_options *o, host_ended_fn ended, void *userdata
         unsigned n = 0;
         GPid pid;
         Host *host;
-        int r;
-
-        r = o->state_dir ? make_state_dir(o->state_dir, o->user) : 0;
-        if (r < 0) {
-                log_about(LOG_ERR, o->id, NULL, "cannot make %s for user %s: %s", o->state_dir, o->user,
-                          g_strerror(-r));
-                return r;
-        }
 
         argv[n++] = o->path;
         argv[n++] = "--bus";
