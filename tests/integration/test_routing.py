@@ -85,8 +85,8 @@ class Fetching(GateTest):
         reader.kill()
         reader.wait(TIMEOUT)
         self.assertEqual(reader.returncode, -9)
-        wait_until(lambda: self.store.property('EventsPending') == 0, 'the event is forgotten')
         self.gate.release()
+        wait_until(lambda: self.store.property('EventsPending') == 0, 'the event is forgotten')
         self.assertBytes(self.read(self.file('f')), data)
 
     def test_one_of_two_readers_is_killed(self):
@@ -272,30 +272,35 @@ class Listings(GateTest):
         self.assertEqual(self.web.gets(name + '/d8/'), [])
 
 
-class Names(CloudsyncTest):
+class Names(GateTest):
 
     NAMES = ['plain', 'with space', 'percent%41', '100%', 'question?mark', 'hash#tag', 'a&b=c',
              'semi;colon', "quote'single", 'quote"double', '<angle>', 'back\\slash', 'plus+',
              '-dash', '--help', '~tilde', 'ümlaut', '日本語', '🎈', 'x' * 255, '[brackets]', '{b}',
              'colon:colon', '*star*', 'dollar$HOME', '`tick`', 'pipe|', 'trailing.', ' leading',
-             'trailing ', '..dots', '...']
+             'trailing ']
+    HIDDEN = ['..dots', '...', '.hidden', '.-']  # nginx does not list these
 
-    def names_work(self, kind, names):
+    def names_work(self, names, serve):
         files = {name: b'content of ' + os.fsencode(name) + noise(5000, i)
                  for i, name in enumerate(names)}
-        self.engine(files, kind=kind)
+        serve(files)
         for name, data in files.items():
             with self.subTest(name=name):
-                self.assertCold(self.file(name), len(data))
+                if len(name) < 200:  # a long name's attribute takes a block on ext4
+                    self.assertCold(self.file(name), len(data))
                 self.assertBytes(self.read(self.file(name)), data)
         listed = isolated(lambda: os.listdir(os.fsencode(self.file())))
         self.assertEqual(sorted(listed), sorted(os.fsencode(n) for n in names))
 
     def test_names_in_json(self):
-        self.names_work('json', self.NAMES)
+        self.names_work(self.NAMES, lambda files: self.engine(files, kind='json'))
 
     def test_names_in_html(self):
-        self.names_work('', self.NAMES)
+        self.names_work(self.NAMES, lambda files: self.engine(files, kind=''))
+
+    def test_names_that_begin_with_a_dot(self):
+        self.names_work(self.NAMES + self.HIDDEN, self.gated)
 
     def test_names_that_are_not_utf8(self):
         names = [b'latin-\xe9', b'\xff\xfe', b'broken-\xc3', b'\x80']

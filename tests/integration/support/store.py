@@ -193,7 +193,7 @@ def gather_modules(target):
     else:
         sources = [f for f in glob.glob(BUILD + '/src/plugins/**/*.so', recursive=True) +
                    glob.glob(BUILD + '/examples/**/*.so', recursive=True) +
-                   glob.glob(BUILD + '/tests/**/*.so', recursive=True)]
+                   glob.glob(BUILD + '/tests/integration/**/*.so', recursive=True)]
     for source in sources:
         copy = os.path.join(target, os.path.basename(source))
         shutil.copyfile(source, copy)
