@@ -299,6 +299,16 @@ class Install(unittest.TestCase):
             for option in options:
                 self.assertIn(option[1:], text, '%s: %s' % (manual, option))
 
+    def test_manual_page_names_every_key(self):
+        page = self.text('usr/share/man/man5/cloudsync.conf.5')
+        for source, pattern in (('src/dispatcher/config.c', r'\{"(?:Store|Hydration)", "(\w+)"'),
+                                ('src/plugins/httpfs/settings.c', r'^ +\{"(\w+)", "')):
+            with open(os.path.join(SOURCE, source), encoding='utf-8') as f:
+                keys = re.findall(pattern, f.read(), re.M)
+            self.assertGreaterEqual(len(keys), 9, source)
+            for key in keys:
+                self.assertRegex(page, r'(?m)^\.It .*Cm .*\b%s\b' % key)
+
     def test_example_configuration_is_accepted(self):
         """All its keys, the commented ones too, are known and have values that are valid."""
         example = self.text('usr/share/doc/cloudsync/examples/cloudsync.conf')
