@@ -38,6 +38,7 @@
 #include <sys/stat.h>
 
 typedef struct Files Files;
+struct handle;
 
 struct files_options {
         FanGroup *group;
@@ -62,8 +63,8 @@ void files_hydrate(Files *files, Request *request, int fd);
 
 /* The remote has another version of this file: switch to it if nobody has it open and the
  * user has not changed it. `entry` is copied. done: 0, -EBUSY (open, or being
- * fetched), -EEXIST (the user's own now), other. May be NULL. */
-void files_switch(Files *files, int fd, const struct cs_entry *entry,
+ * fetched: tried again a few times, later), -EEXIST (the user's own now), other. May be NULL. */
+void files_switch(Files *files, const struct handle *handle, const struct cs_entry *entry,
                   void (*done)(void *userdata, int r), void *userdata);
 
 /* From now on every request is denied with -EIO (the daemon stops). */

@@ -33,7 +33,7 @@ struct Node {
         bool refresh, recursive; /* it is LISTED, and listed again */
         int fd;                  /* while entries are being brought in, or -1 */
         EngineRequest *request;
-        unsigned jobs;
+        unsigned jobs;     /* and switches of files: what a refresh waits for */
         bool ended; /* the engine has said all */
         int r;
         char *detail;
@@ -54,6 +54,7 @@ struct Lister {
 };
 
 static void node_begin(Node *node);
+static void node_step(Node *node);
 
 static guint key_hash(gconstpointer p) {
         return g_int64_hash(&((const struct node_key *)p)->inode);
@@ -155,8 +156,17 @@ static bool directory_is_listed(Lister *l, const struct populate_directory *d) {
         return listed;
 }
 
-/* Takes what a job found: directories to list, files to switch. */
-static void lister_take(Lister *l, struct populate *p, bool refresh, bool recursive) {
+static void node_switched(void *userdata, int r) {
+        Node *node = userdata;
+
+        node->jobs--;
+        node_step(node);
+}
+
+/* Takes what a job found: directories to list, files to switch (for the sake of `by`). */
+static void lister_take(Lister *l, struct populate *p, Node *by) {
+        bool refresh = by && by->refresh, recursive = by && by->recursive;
+
         for (guint i = 0; i < p->directories->len; i++) {
                 struct populate_directory *d =
                         &g_array_index(p->directories, struct populate_directory, i);
@@ -171,7 +181,9 @@ static void lister_take(Lister *l, struct populate *p, bool refresh, bool recurs
         }
         for (guint i = 0; i < p->changes->len; i++) {
                 struct populate_change *c = &g_array_index(p->changes, struct populate_change, i);
-                files_switch(l->o->files, c->fd, &c->entry, NULL, NULL);
+                if (by)
+                        by->jobs++;
+                files_switch(l->o->files, &c->handle, &c->entry, by ? node_switched : NULL, by);
         }
 }
 
@@ -283,7 +295,6 @@ static void entries_done(void *data) {
         Node *node = e->node;
         Engine *engine = node_engine(node);
 
-        node->jobs--;
         provider_data_release(e->data);
         if (node->r == 0)
                 node->r = e->r < 0 ? e->r : e->p.r;
@@ -293,9 +304,10 @@ static void entries_done(void *data) {
         if (node->names)
                 for (guint i = 0; i < e->p.names->len; i++)
                         g_hash_table_add(node->names, g_steal_pointer(&e->p.names->pdata[i]));
-        lister_take(node->lister, &e->p, node->refresh, node->recursive);
+        lister_take(node->lister, &e->p, node);
         populate_clear(&e->p);
         g_free(e);
+        node->jobs--; /* last: a switch that ends at once must not end the node */
         node_step(node);
 }
 
@@ -467,7 +479,7 @@ int lister_add_engine(Lister *l, Engine *engine, Failure *failure) {
         r = populate_prefix(&p, registration->prefix, failure);
         l->pending--;
         if (r == 0)
-                lister_take(l, &p, false, false);
+                lister_take(l, &p, NULL);
         if (l->was_complete) /* else lister_resume() has still to look, or has looked */
                 lister_note_complete(l);
         populate_clear(&p);
@@ -496,7 +508,7 @@ static void resume_done(void *data) {
         g_array_unref(p.directories);
         p.directories = s->directories;
         if (s->r == 0)
-                lister_take(s->lister, &p, false, false);
+                lister_take(s->lister, &p, NULL);
         populate_clear(&p);
         if (s->r == 0) {
                 s->lister->was_complete = true;

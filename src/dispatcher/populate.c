@@ -24,7 +24,6 @@ void populate_directory_clear(struct populate_directory *d) {
 static void change_clear(void *item) {
         struct populate_change *change = item;
 
-        fd_close(change->fd);
         g_free(change->version);
 }
 
@@ -85,9 +84,11 @@ static int make_file(struct populate *p, const struct cs_entry *entry) {
         return 0;
 }
 
-static void add_change(struct populate *p, int *fd, const struct cs_entry *entry) {
-        struct populate_change change = {.fd = fd_steal(fd), .entry = *entry};
+static void add_change(struct populate *p, int fd, const struct cs_entry *entry) {
+        struct populate_change change = {.entry = *entry};
 
+        if (handle_take(fd, &change.handle) < 0)
+                return;
         change.version = g_strdup(entry->version);
         change.entry.version = change.version;
         change.entry.name = change.entry.locator = NULL;
@@ -110,7 +111,7 @@ static int meet_file(struct populate *p, const struct cs_entry *entry) {
         if (r < 0 || strcmp(stamp.engine, p->engine) != 0)
                 p->skipped++; /* the user's own, or a directory where the remote has a file */
         else if (!stamp_matches(&stamp, entry))
-                add_change(p, &fd, entry);
+                add_change(p, fd, entry);
         stamp_clear(&stamp);
         return 0;
 }

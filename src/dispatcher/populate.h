@@ -29,7 +29,7 @@ struct populate_directory {
 
 /* A file whose version differs from the remote's. */
 struct populate_change {
-        int fd; /* private mount, owned */
+        struct handle handle; /* not a descriptor: one more would keep it from being leased */
         struct cs_entry entry;
         char *version; /* owned; entry.version points here, or is NULL */
 };

@@ -208,13 +208,13 @@ static void idle_switch_done(void *data) {
 /* Opens it with a write lease, or says why not: -EBUSY somebody has it open, -EEXIST it is a
  * user's. Events of it are heard again first: an open decides about its event before
  * it waits for a lease. */
-static int idle_switch_open(Files *files, int fd, const struct stamp *next) {
+static int idle_switch_open(Files *files, const struct handle *handle, const struct stamp *next) {
         struct stamp now = STAMP_INIT;
         autoclose int own = -1;
         struct stat st;
         int r;
 
-        own = store_reopen(files->o->store, fd, O_RDWR | O_NONBLOCK);
+        own = handle_open(store_root(files->o->store), handle, O_RDWR | O_NONBLOCK);
         if (own < 0)
                 return own == -EWOULDBLOCK || own == -ETXTBSY ? -EBUSY : own;
         r = fstat(own, &st) < 0 ? -errno : stamp_read(own, st.st_ino, &now);
@@ -242,7 +242,7 @@ static int idle_switch_open(Files *files, int fd, const struct stamp *next) {
  * opens an event's file when the event is read, and would meet the lease and deny the access.
  * The main loop alone reads the group and takes these leases, so nothing can come between.
  */
-static int idle_switch_begin(Files *files, int fd, struct stamp *next,
+static int idle_switch_begin(Files *files, const struct handle *handle, struct stamp *next,
                              void (*done)(void *userdata, int r), void *userdata) {
         struct idle_switch *s;
         struct stamp copy;
@@ -250,14 +250,18 @@ static int idle_switch_begin(Files *files, int fd, struct stamp *next,
         File *file;
         int own;
 
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        file = file_lookup(files, st.st_dev, st.st_ino);
-        if (files->denying || (file && !file->is_idle))
+        if (files->denying)
                 return -EBUSY;
-        own = idle_switch_open(files, fd, next);
+        own = idle_switch_open(files, handle, next);
         if (own < 0)
                 return own;
+        /* A file that is being fetched is open, by ourselves. */
+        file = fstat(own, &st) < 0 ? NULL : file_lookup(files, st.st_dev, st.st_ino);
+        if (file && !file->is_idle) {
+                (void)fcntl(own, F_SETLEASE, F_UNLCK);
+                fd_close(own);
+                return -EBUSY;
+        }
         if (file)
                 file_free(file);
         stamp_copy(&copy, next);
@@ -271,22 +275,6 @@ static int idle_switch_begin(Files *files, int fd, struct stamp *next,
         *next = (struct stamp)STAMP_INIT;
         work_run(idle_switch_run, idle_switch_done, s);
         return 0;
-}
-
-void files_switch(Files *files, int fd, const struct cs_entry *entry,
-                  void (*done)(void *userdata, int r), void *userdata) {
-        struct stamp stamp = STAMP_INIT;
-        struct stat st;
-        int r;
-
-        r = fstat(fd, &st) < 0 ? -errno : stamp_read(fd, st.st_ino, &stamp);
-        if (r == 0) {
-                stamp_set_entry(&stamp, entry);
-                r = idle_switch_begin(files, fd, &stamp, done, userdata);
-        }
-        stamp_clear(&stamp);
-        if (r < 0 && done)
-                done(userdata, r);
 }
 
 /* ── after readers have seen a part ─────────────────────────────────────── */
@@ -339,24 +327,15 @@ static void later_answer(void *userdata, ProviderData *data) {
 
 static void later_end(void *userdata, int r, const char *detail) {
         struct later *l = userdata;
-        autoclose int fd = -1;
         struct stamp next;
 
         if (r < 0 || !l->next.engine) {
                 later_free(l);
                 return;
         }
-        fd = handle_open(store_root(l->files->o->store), &l->handle, O_RDONLY | O_NONBLOCK);
-        if (fd < 0) {
-                if (fd == -EWOULDBLOCK)
-                        later_again(l);
-                else
-                        later_free(l);
-                return;
-        }
         next = l->next;
         l->next = (struct stamp)STAMP_INIT;
-        r = idle_switch_begin(l->files, fd, &next, later_switched, l);
+        r = idle_switch_begin(l->files, &l->handle, &next, later_switched, l);
         stamp_clear(&next);
         if (r < 0)
                 later_switched(l, r);
@@ -373,17 +352,46 @@ static gboolean later_try(gpointer userdata) {
         return G_SOURCE_REMOVE;
 }
 
-void switch_later(File *file) {
-        struct later *l;
+static void later_begin(Files *files, const struct handle *handle, const struct stamp *stamp) {
+        struct later *l = g_new0(struct later, 1);
 
-        if (file->fd < 0)
-                return;
-        l = g_new0(struct later, 1);
-        l->files = file->files;
-        if (handle_take(file->fd, &l->handle) < 0) {
-                g_free(l);
-                return;
-        }
-        stamp_copy(&l->stamp, &file->stamp);
+        l->files = files;
+        l->handle = *handle;
+        stamp_copy(&l->stamp, stamp);
         later_again(l);
+}
+
+void switch_later(File *file) {
+        struct handle handle;
+
+        if (file->fd >= 0 && handle_take(file->fd, &handle) == 0)
+                later_begin(file->files, &handle, &file->stamp);
+}
+
+static int handle_stamp(Files *files, const struct handle *handle, struct stamp *ret) {
+        autoclose int fd = handle_open(store_root(files->o->store), handle, O_RDONLY | O_NONBLOCK);
+        struct stat st;
+
+        if (fd < 0)
+                return fd == -EWOULDBLOCK ? -EBUSY : fd;
+        return fstat(fd, &st) < 0 ? -errno : stamp_read(fd, st.st_ino, ret);
+}
+
+void files_switch(Files *files, const struct handle *handle, const struct cs_entry *entry,
+                  void (*done)(void *userdata, int r), void *userdata) {
+        struct stamp stamp = STAMP_INIT, next = STAMP_INIT;
+        int r;
+
+        r = handle_stamp(files, handle, &stamp);
+        if (r == 0) {
+                stamp_copy(&next, &stamp);
+                stamp_set_entry(&next, entry);
+                r = idle_switch_begin(files, handle, &next, done, userdata);
+        }
+        if (r == -EBUSY && stamp.engine)
+                later_begin(files, handle, &stamp);
+        stamp_clear(&stamp);
+        stamp_clear(&next);
+        if (r < 0 && done)
+                done(userdata, r);
 }
