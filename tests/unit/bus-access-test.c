@@ -18,7 +18,7 @@
 #define USER 54321
 #define GROUP 54322
 
-static char *directory;
+static char *parent, *directory; /* the store, and what it is in */
 static int root_fd;
 
 /* --- the path --- */
@@ -192,11 +192,15 @@ static void test_traps(void) {
 
 /* A store that a user cannot reach is not shown to him by the back door. */
 static void test_unreachable(void) {
-        g_assert_cmpint(look("public", USER, PRIMARY, 1, false), ==, 0);
-        g_assert_cmpint(chmod(directory, 0700), ==, 0);
-        g_assert_cmpint(look("public", USER, PRIMARY, 1, false), ==, -EACCES);
-        g_assert_cmpint(look("public", 0, NULL, 0, false), ==, 0);
-        g_assert_cmpint(chmod(directory, 0755), ==, 0);
+        const char *const closed[] = {parent, directory};
+
+        for (size_t i = 0; i < G_N_ELEMENTS(closed); i++) {
+                g_assert_cmpint(look("public", USER, PRIMARY, 1, false), ==, 0);
+                g_assert_cmpint(chmod(closed[i], 0700), ==, 0);
+                g_assert_cmpint(look("public", USER, PRIMARY, 1, false), ==, -EACCES);
+                g_assert_cmpint(look("public", 0, NULL, 0, false), ==, 0);
+                g_assert_cmpint(chmod(closed[i], 0755), ==, 0);
+        }
 }
 
 static void *thread_main(void *data) {
@@ -234,8 +238,10 @@ static void link_to(const char *target, const char *name) {
 static void set_up(void) {
         g_autofree char *fifo = NULL;
 
-        directory = g_dir_make_tmp("bus-access-XXXXXX", NULL);
-        g_assert_cmpint(chmod(directory, 0755), ==, 0);
+        parent = g_dir_make_tmp("bus-access-XXXXXX", NULL);
+        g_assert_cmpint(chmod(parent, 0755), ==, 0);
+        directory = g_build_filename(parent, "store", NULL);
+        g_assert_cmpint(mkdir(directory, 0755), ==, 0);
         root_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
         make_directory("closed", 0700, 0, 0);
         make_directory("group-dir", 0710, 0, GROUP);
@@ -282,8 +288,10 @@ static void tear_down(void) {
                 (void)g_remove(path);
         }
         (void)g_rmdir(directory);
+        (void)g_rmdir(parent);
         (void)close(root_fd);
         g_free(directory);
+        g_free(parent);
 }
 
 static void test_skip(void) {
