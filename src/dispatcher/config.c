@@ -144,7 +144,7 @@ static const struct key {
          "an absolute path without “.” and “..”"},
         {"Store", "Device", VALUE_PATH, offsetof(Config, device), 0, 0,
          "an absolute path without “.” and “..”"},
-        {"Store", "FileSystem", VALUE_TEXT, offsetof(Config, filesystem), 1, 31,
+        {"Store", "FileSystem", VALUE_TEXT, offsetof(Config, filesystem), 0, 31,
          "the name of a file system, such as ext4, xfs or btrfs"},
         {"Store", "HsmId", VALUE_TEXT, offsetof(Config, hsmid), 0, HSMID_MAX,
          "at most 63 letters, digits, “-” and “_”"},
@@ -367,6 +367,11 @@ static void set_defaults(Config *config) {
         config->sequential_readers = parse_readers("");
 }
 
+static void clear_if_empty(char **s) {
+        if (*s && **s == '\0')
+                g_clear_pointer(s, g_free);
+}
+
 int config_load(int argc, char **argv, Config **ret, bool *ret_exit, Failure *failure) {
         g_autoptr(Config) config = g_new0(Config, 1);
         g_auto(Arguments) arguments = {0};
@@ -389,8 +394,8 @@ int config_load(int argc, char **argv, Config **ret, bool *ret_exit, Failure *fa
         r = read_file(config, failure);
         if (r < 0)
                 return r;
-        if (config->hsmid[0] == '\0')
-                g_clear_pointer(&config->hsmid, g_free);
+        clear_if_empty(&config->hsmid);
+        clear_if_empty(&config->filesystem);
         *ret = g_steal_pointer(&config);
         return 0;
 }

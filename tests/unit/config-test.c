@@ -116,6 +116,14 @@ static void test_keys(void) {
         g_assert_cmpuint(g_strv_length(config->sequential_readers), ==, 12);
 }
 
+/* What the example shows commented out may be uncommented. */
+static void test_empty_keys(void) {
+        g_autoptr(Config) config = load_good(STORE "FileSystem=\nHsmId=\n");
+
+        g_assert_null(config->filesystem);
+        g_assert_null(config->hsmid);
+}
+
 static void test_bad_keys(void) {
         static const struct {
                 const char *text, *word, *other;
@@ -144,7 +152,6 @@ static void test_bad_keys(void) {
                 {"[Store]\nPath=/a//b\n", "Path", "absolute"},
                 {"[Store]\nPath=\n", "Path", "absolute"},
                 {"[Store]\nPath=/a\\q\n", "Path", "[Store]"},
-                {STORE "FileSystem=\n", "FileSystem", "[Store]"},
                 {STORE "FileSystem=ext4,ro\n", "FileSystem", "[Store]"},
                 {STORE "HsmId=a/b\n", "HsmId", "[Store]"},
         };
@@ -268,6 +275,7 @@ int main(int argc, char **argv) {
         directory = g_dir_make_tmp("config-XXXXXX", NULL);
         g_test_add_func("/config/defaults", test_defaults);
         g_test_add_func("/config/keys", test_keys);
+        g_test_add_func("/config/empty-keys", test_empty_keys);
         g_test_add_func("/config/bad-keys", test_bad_keys);
         g_test_add_func("/config/sizes", test_sizes);
         g_test_add_func("/config/arguments", test_arguments);
