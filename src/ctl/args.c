@@ -77,7 +77,8 @@ static int parse_long(int left, char **argv, const struct arg_option *const *tab
 }
 
 /* argv[i] is "-x", "-xy" or "-xVALUE". */
-static int parse_short(int left, char **argv, const struct arg_option *const *tables, char **error) {
+static int parse_short(int left, char **argv, const struct arg_option *const *tables,
+                       char **error) {
         for (const char *p = argv[0] + 1; *p; p++) {
                 const struct arg_option *option = find_letter(tables, *p);
                 if (!option) {

@@ -36,30 +36,36 @@ int bus_connect(struct ctl *ctl) {
 static const struct {
         const char *name, *hint;
 } hints[] = {
-        {"AccessDenied", "Run it as root, or for status and hydrate as a user who may read the file."},
-        {"InvalidId", "An id is 1 to 32 of a-z 0-9 - _ and begins with a letter: docs, team-share."},
+        {"AccessDenied",
+         "Run it as root, or for status and hydrate as a user who may read the file."},
+        {"InvalidId",
+         "An id is 1 to 32 of a-z 0-9 - _ and begins with a letter: docs, team-share."},
         {"InvalidPrefix", "A prefix is a directory relative to the store's root, without \"..\", "
                           "empty or \".\" parts: docs, mirrors/debian."},
         {"InvalidSetting", "Settings are key=value; the module's documentation lists its keys."},
-        {"InvalidModule", "A module is named without a path and without \".so\": httpfs. Its file has "
-                          "to be root's and writable by nobody else."},
+        {"InvalidModule",
+         "A module is named without a path and without \".so\": httpfs. Its file has "
+         "to be root's and writable by nobody else."},
         {"NoSuchModule", "The modules are in the module directory that cloudsyncd was started with "
                          "(--module-dir); is the engine's package installed?"},
         {"IdInUse", "Choose another id, or remove that engine first: cloudsyncctl engine list."},
         {"PrefixInUse", "Prefixes may not overlap: cloudsyncctl engine list shows those in use."},
         {"TooManyEngines", "Remove an engine that is not needed: cloudsyncctl engine remove ID."},
         {"NoSuchEngine", "cloudsyncctl engine list shows the engines that there are."},
-        {"NoSuchFile", "Is it spelled right? Its directory may be out of date: cloudsyncctl refresh "
-                       "DIRECTORY."},
-        {"NotInStore", "Only files below the store's path are managed; cloudsyncctl status shows it."},
+        {"NoSuchFile",
+         "Is it spelled right? Its directory may be out of date: cloudsyncctl refresh "
+         "DIRECTORY."},
+        {"NotInStore",
+         "Only files below the store's path are managed; cloudsyncctl status shows it."},
         {"NotAPlaceholder", "This file came from no engine: all of it is here already."},
         {"EngineFailed", "cloudsyncctl engine show ID tells the reason; so does journalctl -u "
                          "cloudsync."},
         {"HydrationFailed", "Is the remote up and the disk not full? journalctl -u cloudsync names "
                             "the cause; then try again."},
         {"Busy", "Too much is under way; try again in a moment."},
-        {"AbiMismatch", "cloudsyncctl and cloudsyncd are of different versions: restart the service "
-                        "after an upgrade."},
+        {"AbiMismatch",
+         "cloudsyncctl and cloudsyncd are of different versions: restart the service "
+         "after an upgrade."},
 };
 
 static bool means_not_running(const char *name) {
@@ -77,8 +83,8 @@ const char *bus_error_hint(const char *name, const char *bus_address) {
         if (means_not_running(name))
                 return system ? "Start it: systemctl start cloudsync. If it does not stay up: "
                                 "journalctl -u cloudsync."
-                              : "Start cloudsyncd with the same --bus, or leave --bus out to reach the "
-                                "system's.";
+                              : "Start cloudsyncd with the same --bus, or leave --bus out to reach "
+                                "the system's.";
         if (strcmp(name, SD_BUS_ERROR_ACCESS_DENIED) == 0)
                 return "Run it as root: sudo cloudsyncctl …";
         if (strcmp(name, SD_BUS_ERROR_UNKNOWN_METHOD) == 0 ||

@@ -14,8 +14,8 @@
 #include "ctl/format.h"
 
 const struct verb *const ctl_verbs[] = {
-        &verb_status,  &verb_engine_list, &verb_engine_add, &verb_engine_remove, &verb_engine_show,
-        &verb_ls,      &verb_hydrate,     &verb_refresh,    &verb_transfers,     &verb_store_create,
+        &verb_status, &verb_engine_list, &verb_engine_add, &verb_engine_remove, &verb_engine_show,
+        &verb_ls,     &verb_hydrate,     &verb_refresh,    &verb_transfers,     &verb_store_create,
 };
 const size_t ctl_n_verbs = G_N_ELEMENTS(ctl_verbs);
 
@@ -78,8 +78,8 @@ static void print_help(void) {
 }
 
 static void print_verb_help(const struct verb *verb) {
-        printf("Usage: cloudsyncctl %s %s\n\n%s.\n\n%s\n%s", verb->name, verb->synopsis, verb->summary,
-               verb->help, global_help);
+        printf("Usage: cloudsyncctl %s %s\n\n%s.\n\n%s\n%s", verb->name, verb->synopsis,
+               verb->summary, verb->help, global_help);
 }
 
 static int unknown_verb(const char *word) {
@@ -90,7 +90,8 @@ static int unknown_verb(const char *word) {
                         return ctl_usage(NULL, "\"%s\" is planned, and not in this version (%s)",
                                          shown, CLOUDSYNC_VERSION);
         for (size_t i = 0; i < ctl_n_verbs; i++)
-                if (g_str_has_prefix(ctl_verbs[i]->name, word) && ctl_verbs[i]->name[strlen(word)] == ' ')
+                if (g_str_has_prefix(ctl_verbs[i]->name, word) &&
+                    ctl_verbs[i]->name[strlen(word)] == ' ')
                         return ctl_usage(NULL, "\"%s\" needs a second word, such as \"%s\"", shown,
                                          ctl_verbs[i]->name);
         return ctl_usage(NULL, "there is no command \"%s\"", shown);

@@ -45,9 +45,9 @@ int ctl_usage(const char *verb, const char *format, ...) {
 }
 
 void ctl_print_json(struct json_object *object, bool line) {
-        int flags = JSON_C_TO_STRING_NOSLASHESCAPE |
-                    (line ? JSON_C_TO_STRING_PLAIN
-                          : JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED);
+        int flags =
+                JSON_C_TO_STRING_NOSLASHESCAPE |
+                (line ? JSON_C_TO_STRING_PLAIN : JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED);
 
         puts(json_object_to_json_string_ext(object, flags));
         fflush(stdout);

@@ -32,10 +32,10 @@ struct ctl {
 };
 
 struct verb {
-        const char *name;     /* "status", "engine add" */
-        const char *synopsis; /* what follows the name */
-        const char *summary;  /* one line */
-        const char *help;     /* the rest of VERB --help */
+        const char *name;                 /* "status", "engine add" */
+        const char *synopsis;             /* what follows the name */
+        const char *summary;              /* one line */
+        const char *help;                 /* the rest of VERB --help */
         const struct arg_option *options; /* ends with name == NULL; may be NULL */
         unsigned min_words, max_words;
         int (*run)(struct ctl *ctl, char **words, unsigned n); /* → CTL_* */

@@ -28,8 +28,8 @@ const char *format_size(uint64_t bytes, char buffer[FORMAT_SIZE_MAX]) {
                 unit++;
                 shift += 10;
         }
-        snprintf(buffer, FORMAT_SIZE_MAX, "%u.%u %s", (unsigned)(tenths / 10), (unsigned)(tenths % 10),
-                 units[unit]);
+        snprintf(buffer, FORMAT_SIZE_MAX, "%u.%u %s", (unsigned)(tenths / 10),
+                 (unsigned)(tenths % 10), units[unit]);
         return buffer;
 }
 
@@ -107,7 +107,7 @@ const char *format_mode(unsigned mode, char buffer[FORMAT_MODE_MAX]) {
 unsigned format_percent(uint64_t done, uint64_t total) {
         if (done >= total)
                 return 100;
-        /* total > done >= 0; a double is exact enough for a whole percent, the clamp keeps 100 for "all" */
+        /* A double is exact enough for a whole percent; the clamp keeps 100 for "all". */
         unsigned percent = (unsigned)((double)done * 100 / (double)total);
         return MIN(percent, 99u);
 }
@@ -214,8 +214,9 @@ char *format_fit(const char *text, size_t width) {
 
 char *format_progress(const char *name, uint64_t done, uint64_t total, size_t width) {
         char a[FORMAT_SIZE_MAX], b[FORMAT_SIZE_MAX];
-        g_autofree char *tail = g_strdup_printf("%3u%%  %10s / %-10s", format_percent(done, total),
-                                                format_size(MIN(done, total), a), format_size(total, b));
+        g_autofree char *tail =
+                g_strdup_printf("%3u%%  %10s / %-10s", format_percent(done, total),
+                                format_size(MIN(done, total), a), format_size(total, b));
 
         size_t used = strlen(tail) + 2;
         if (width < used + NAME_MIN) /* no room for both: the name and the percentage */

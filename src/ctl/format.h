@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* "0 B", "1023 B", "1.0 KiB", "12.3 MiB" … at most 10 bytes with the NUL. Returned in `buffer`. */
+/* "0 B", "1023 B", "1.0 KiB", "12.3 MiB" … Returned in `buffer`. */
 #define FORMAT_SIZE_MAX 16
 const char *format_size(uint64_t bytes, char buffer[FORMAT_SIZE_MAX]);
 

@@ -24,7 +24,8 @@ static void on_interrupt(int number) {
 }
 
 void pipeline_catch_interrupt(void) {
-        struct sigaction action = {.sa_handler = on_interrupt}; /* no SA_RESTART: poll() is to end */
+        /* No SA_RESTART: poll() is to end. */
+        struct sigaction action = {.sa_handler = on_interrupt};
 
         sigaction(SIGINT, &action, NULL);
         sigaction(SIGTERM, &action, NULL);

@@ -34,7 +34,8 @@ char *file_status_words(const struct file_status *status) {
         const char *state = status->state ? status->state : "unknown";
 
         if (strcmp(state, "partial") == 0)
-                return g_strdup_printf("partial %u%%", format_percent(status->present, status->size));
+                return g_strdup_printf("partial %u%%",
+                                       format_percent(status->present, status->size));
         if (strcmp(state, "not-managed") == 0)
                 return g_strdup("-");
         return g_strdup(state);

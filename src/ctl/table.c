@@ -63,7 +63,7 @@ void table_note(struct table *table, enum table_color color, const char *text) {
 
 char *table_paint(const char *text, enum table_color color, bool enabled) {
         static const char *const codes[] = {
-                [TABLE_BOLD] = "1", [TABLE_DIM] = "2", [TABLE_GREEN] = "32",
+                [TABLE_BOLD] = "1",    [TABLE_DIM] = "2",  [TABLE_GREEN] = "32",
                 [TABLE_YELLOW] = "33", [TABLE_RED] = "31",
         };
 

@@ -33,18 +33,18 @@ static void add_engine(struct table *table, const struct bus_engine *e) {
                 table_note(table, words_state_color(e->state ? e->state : ""), note);
         }
         if (e->entries_skipped > 0) {
-                g_autofree char *note = g_strdup_printf(
-                        "    %s of its entries cannot exist here and were skipped: the log names them",
-                        format_count(e->entries_skipped, a));
+                g_autofree char *note = g_strdup_printf("    %s of its entries cannot exist here "
+                                                        "and were skipped: the log names them",
+                                                        format_count(e->entries_skipped, a));
                 table_note(table, TABLE_YELLOW, note);
         }
 }
 
 void tables_print_engines(const struct ctl *ctl, GPtrArray *engines) {
         static const struct table_column columns[] = {
-                {"ENGINE", TABLE_LEFT},       {"MODULE", TABLE_LEFT},  {"PREFIX", TABLE_LEFT},
-                {"STATE", TABLE_LEFT},        {"DIRECTORIES", TABLE_RIGHT},
-                {"FETCHED", TABLE_RIGHT},     {"ACTIVE", TABLE_RIGHT}, {"ERRORS", TABLE_RIGHT},
+                {"ENGINE", TABLE_LEFT},  {"MODULE", TABLE_LEFT},       {"PREFIX", TABLE_LEFT},
+                {"STATE", TABLE_LEFT},   {"DIRECTORIES", TABLE_RIGHT}, {"FETCHED", TABLE_RIGHT},
+                {"ACTIVE", TABLE_RIGHT}, {"ERRORS", TABLE_RIGHT},
         };
         g_autoptr(Table) table = table_new(columns, G_N_ELEMENTS(columns));
 

@@ -148,8 +148,8 @@ struct track *track_new(struct ctl *ctl, track_fn event, void *userdata) {
         if (bus_connect(ctl) < 0)
                 return NULL;
         for (size_t i = 0; i < G_N_ELEMENTS(signals); i++) {
-                int r = sd_bus_match_signal(ctl->bus, &t->slots[i], BUS_NAME, BUS_OBJECT, BUS_MANAGER,
-                                            signals[i].member, signals[i].handler, t);
+                int r = sd_bus_match_signal(ctl->bus, &t->slots[i], BUS_NAME, BUS_OBJECT,
+                                            BUS_MANAGER, signals[i].member, signals[i].handler, t);
                 if (r < 0) {
                         bus_fail(ctl, "cannot listen to the bus", NULL, r);
                         return NULL;

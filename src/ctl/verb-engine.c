@@ -30,9 +30,9 @@ const struct verb verb_engine_list = {
         .name = "engine list",
         .synopsis = "",
         .summary = "List the registered engines",
-        .help = "DIRECTORIES are those whose listing has been fetched and those that are known and wait\n"
-                "for it. STATE is starting, listing, ready or failed; a failed engine's reason stands\n"
-                "below it.\n",
+        .help = "DIRECTORIES are those whose listing has been fetched, and those that are\n"
+                "known and wait for it. STATE is starting, listing, ready or failed; a failed\n"
+                "engine's reason stands below it.\n",
         .max_words = 0,
         .run = run_list,
 };
@@ -47,7 +47,8 @@ static char *read_value_file(const char *path) {
         char *text = NULL;
         gsize length;
 
-        if (!g_file_get_contents(strcmp(path, "-") == 0 ? "/dev/stdin" : path, &text, &length, &error)) {
+        if (!g_file_get_contents(strcmp(path, "-") == 0 ? "/dev/stdin" : path, &text, &length,
+                                 &error)) {
                 ctl_error("cannot read the setting: %s", error->message);
                 return NULL;
         }
@@ -153,7 +154,8 @@ static int finish_add(struct ctl *ctl, const char *id, const char *prefix, const
         if (engine && g_strcmp0(engine->state, "failed") == 0) {
                 ctl_error("engine \"%s\" is registered, but it failed: %s", id,
                           engine->state_detail ? engine->state_detail : "no reason given");
-                ctl_hint("Remove it (cloudsyncctl engine remove %s) and add it again as it should be.", id);
+                ctl_hint("Remove it (cloudsyncctl engine remove %s) and add it as it should be.",
+                         id);
                 return CTL_FAILED;
         }
         print_added(ctl, id, prefix, object);
@@ -202,13 +204,14 @@ const struct verb verb_engine_add = {
         .help = "ID        a short name: a-z 0-9 - _\n"
                 "MODULE    what speaks to the remote: httpfs, or another that is installed\n"
                 "PREFIX    the directory below the store's path that it fills\n"
-                "KEY=VALUE the module's settings; and hydration=auto|whole|ranges: whether large files\n"
-                "          may be fetched in parts, see cloudsync.conf(5)\n"
+                "KEY=VALUE the module's settings; and hydration=auto|whole|ranges: whether\n"
+                "          large files may be fetched in parts, see cloudsync.conf(5)\n"
                 "\n"
                 "Returns once the engine runs, or with the reason why it cannot.\n"
                 "\n"
-                "-f, --from-file KEY=FILE  take a setting's value from a file (- for standard input).\n"
-                "                          Use it for passwords: arguments can be seen in ps.\n"
+                "-f, --from-file KEY=FILE  take a setting's value from a file (- for standard\n"
+                "                          input). Use it for passwords: arguments can be\n"
+                "                          seen in ps.\n"
                 "\n"
                 "Example: cloudsyncctl engine add debian httpfs mirrors/debian \\\n"
                 "                 url=https://www.example.org/debian/\n"
@@ -235,8 +238,8 @@ static int run_remove(struct ctl *ctl, char **words, unsigned n) {
                 json_object_object_add(o, "id", json_object_new_string(words[0]));
                 ctl_print_json(o, false);
         } else
-                printf("Engine %s is removed. Its files stay; what was not fetched cannot be read until an "
-                       "engine %s is added again.\n",
+                printf("Engine %s is removed. Its files stay; what was not fetched cannot be read "
+                       "until an engine %s is added again.\n",
                        words[0], words[0]);
         return CTL_OK;
 }
@@ -245,8 +248,8 @@ const struct verb verb_engine_remove = {
         .name = "engine remove",
         .synopsis = "ID",
         .summary = "Stop an engine and forget its registration",
-        .help = "Its files stay. What was fetched stays readable; reading what was not fails (EIO)\n"
-                "until an engine of the same id is added again.\n",
+        .help = "Its files stay. What was fetched stays readable; reading what was not fails\n"
+                "(EIO) until an engine of the same id is added again.\n",
         .min_words = 1,
         .max_words = 1,
         .run = run_remove,

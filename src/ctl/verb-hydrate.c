@@ -30,8 +30,8 @@ struct hydrate {
         GPtrArray *files; /* struct walk_file * */
         unsigned next;
         unsigned whole, failed;
-        uint64_t bytes;            /* sizes of the whole ones */
-        struct progress *progress; /* owned; NULL where nothing is drawn */
+        uint64_t bytes;              /* sizes of the whole ones */
+        struct progress *progress;   /* owned; NULL where nothing is drawn */
         struct json_object *results; /* owned; NULL without --json */
 };
 
@@ -225,9 +225,9 @@ const struct verb verb_hydrate = {
         .name = "hydrate",
         .synopsis = "PATH…",
         .summary = "Make files whole: fetch all that is not here yet",
-        .help = "A directory stands for all files below it. On a terminal a bar shows each file under\n"
-                "way and one the whole; else a line is printed for each file that is whole. Ctrl-C stops;\n"
-                "what has arrived stays.\n",
+        .help = "A directory stands for all files below it. On a terminal, a bar shows each file\n"
+                "under way and another all of them; elsewhere a line is printed for each file\n"
+                "that is whole. Ctrl-C stops; what has arrived stays.\n",
         .min_words = 1,
         .max_words = UINT_MAX,
         .run = run_hydrate,

@@ -131,7 +131,8 @@ static void on_status(void *userdata, void *item, sd_bus_message *reply) {
                 return; /* it went away between readdir() and now */
         l->failed++;
         if (!l->first_error)
-                l->first_error = g_strdup_printf("%s: %s", entry->name, bus_error_text(error, -EIO));
+                l->first_error =
+                        g_strdup_printf("%s: %s", entry->name, bus_error_text(error, -EIO));
 }
 
 /* The bytes of a file that are here: the daemon's word, else what the file system says. */
@@ -164,10 +165,10 @@ static void add_row(struct table *table, const struct entry *entry) {
         bool file = S_ISREG(entry->st.st_mode);
 
         table_add(table, format_mode(entry->st.st_mode, mode));
-        table_add_colored(table, words_state_color(entry->known && entry->status.state
-                                                           ? entry->status.state
-                                                           : ""),
-                          state);
+        table_add_colored(
+                table,
+                words_state_color(entry->known && entry->status.state ? entry->status.state : ""),
+                state);
         table_add(table, file ? format_size(entry->st.st_size, size) : NULL);
         table_add(table, file ? format_size(entry_present(entry), size) : NULL);
         table_add(table, format_time(entry->st.st_mtim.tv_sec, time));
@@ -207,16 +208,15 @@ static struct json_object *entry_json(const struct entry *entry) {
 
         ctl_json_add_name(o, "name", entry->name);
         json_object_object_add(o, "kind", json_object_new_string(entry_kind(entry)));
-        json_object_object_add(
-                o, "state", entry->known && s->state ? json_object_new_string(s->state) : NULL);
+        json_object_object_add(o, "state",
+                               entry->known && s->state ? json_object_new_string(s->state) : NULL);
         json_object_object_add(o, "mode", json_object_new_int64(entry->st.st_mode & 07777));
         json_object_object_add(o, "size", json_object_new_int64(entry->st.st_size));
         json_object_object_add(o, "present", json_object_new_uint64(entry_present(entry)));
         json_object_object_add(o, "mtime", json_object_new_int64(entry->st.st_mtim.tv_sec));
         json_object_object_add(o, "mtime_nsec", json_object_new_int64(entry->st.st_mtim.tv_nsec));
-        json_object_object_add(
-                o, "engine",
-                s->engine && *s->engine ? json_object_new_string(s->engine) : NULL);
+        json_object_object_add(o, "engine",
+                               s->engine && *s->engine ? json_object_new_string(s->engine) : NULL);
         if (s->version && *s->version)
                 ctl_json_add_name(o, "version", s->version);
         else
@@ -310,13 +310,13 @@ const struct verb verb_ls = {
         .help = "STATE of a file:      placeholder  nothing of its content is here\n"
                 "                      partial N%   some of it\n"
                 "                      hydrated     all of it\n"
-                "                      local        it was changed here, or made here\n"
+                "                      local        it was changed here\n"
                 "STATE of a directory: listed, or unlisted where its entries are not known yet\n"
-                "-       not managed by cloudsync\n"
+                "-       not managed by cloudsync: made here\n"
                 "unknown could not be asked for (a name that is not UTF-8)\n"
                 "\n"
-                "SIZE is the file's size, PRESENT how much of it is stored here. Listing fetches no\n"
-                "content.\n",
+                "SIZE is the file's size, PRESENT how much of it is stored here. Listing\n"
+                "fetches no content.\n",
         .max_words = 1,
         .run = run_ls,
 };

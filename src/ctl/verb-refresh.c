@@ -48,7 +48,8 @@ static void on_done(void *userdata, void *item, sd_bus_message *reply) {
         if (refresh->results) {
                 struct json_object *o = json_object_new_object();
                 ctl_json_add_name(o, "path", path);
-                json_object_object_add(o, "error", error ? json_object_new_string(error->name) : NULL);
+                json_object_object_add(o, "error",
+                                       error ? json_object_new_string(error->name) : NULL);
                 json_object_array_add(refresh->results, o);
         } else if (!error) {
                 g_autofree char *shown = format_name(path);

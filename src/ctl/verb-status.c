@@ -18,13 +18,15 @@ static struct json_object *strings_json(char **list) {
         return array;
 }
 
-static void print_status_json(const struct bus_manager *m, GPtrArray *engines, GPtrArray *transfers) {
+static void print_status_json(const struct bus_manager *m, GPtrArray *engines,
+                              GPtrArray *transfers) {
         struct json_object *o = json_object_new_object(), *store = json_object_new_object();
 
         json_object_object_add(o, "version", json_object_new_string(m->version ? m->version : ""));
         ctl_json_add_name(store, "path", m->store_path ? m->store_path : "");
-        json_object_object_add(store, "filesystem",
-                               json_object_new_string(m->store_filesystem ? m->store_filesystem : ""));
+        json_object_object_add(
+                store, "filesystem",
+                json_object_new_string(m->store_filesystem ? m->store_filesystem : ""));
         json_object_object_add(o, "store", store);
         json_object_object_add(o, "layers", strings_json(m->layers));
         json_object_object_add(o, "events_pending", json_object_new_int64(m->events_pending));
@@ -91,8 +93,8 @@ const struct verb verb_status = {
         .name = "status",
         .synopsis = "",
         .summary = "Show the daemon, its store, its engines and what is being fetched",
-        .help = "Protection says what keeps a reader from seeing zeros in place of content that is\n"
-                "not here when cloudsyncd itself is gone:\n"
+        .help = "Protection says what keeps a reader from seeing zeros in place of content that\n"
+                "is not here when cloudsyncd itself is gone:\n"
                 "  hsmid    the kernel refuses such reads by itself\n"
                 "  bpf      a guard program in the kernel refuses them\n"
                 "  fdstore  systemd keeps the waiting reads until cloudsyncd is back\n"

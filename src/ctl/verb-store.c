@@ -32,7 +32,10 @@ struct filesystem {
 };
 
 static const struct filesystem filesystems[] = {
-        {"ext4", "mkfs.ext4", "e2fsprogs", UINT64_C(16) << 20,
+        {"ext4",
+         "mkfs.ext4",
+         "e2fsprogs",
+         UINT64_C(16) << 20,
          {"mkfs.ext4", "-q", "-F", "-I", "512", "-O", "ea_inode", "-m", "0", "-i", "4096"}},
         {"xfs", "mkfs.xfs", "xfsprogs", UINT64_C(300) << 20, {"mkfs.xfs", "-q", "-i", "size=512"}},
         {"btrfs", "mkfs.btrfs", "btrfs-progs", UINT64_C(128) << 20, {"mkfs.btrfs", "-q"}},
@@ -84,8 +87,8 @@ static int run_mkfs(const struct filesystem *fs, const char *tool, const char *p
                 g_ptr_array_add(argv, (gpointer)*a);
         g_ptr_array_add(argv, (gpointer)path);
         g_ptr_array_add(argv, NULL);
-        if (!g_spawn_sync(NULL, (char **)argv->pdata, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL,
-                          &output, &status, &error)) {
+        if (!g_spawn_sync(NULL, (char **)argv->pdata, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL,
+                          NULL, &output, &status, &error)) {
                 ctl_error("%s: %s", tool, error->message);
                 return -EIO;
         }
@@ -102,7 +105,8 @@ static int parse_options(uint64_t *size, const struct filesystem **fs) {
         char shown[FORMAT_SIZE_MAX];
 
         if (!size_text || !fs_name)
-                return ctl_usage("store create", "--size and --fs are needed: --size 20G --fs ext4");
+                return ctl_usage("store create",
+                                 "--size and --fs are needed: --size 20G --fs ext4");
         *fs = find_filesystem(fs_name);
         if (!*fs)
                 return ctl_usage("store create", "a store can be ext4, xfs or btrfs, not \"%s\"",
@@ -161,14 +165,16 @@ static int run_create(struct ctl *ctl, char **words, unsigned n) {
         r = create_file(path, size);
         if (r == -EEXIST) {
                 ctl_error("%s exists already", path);
-                ctl_hint("It was not touched. Choose another name, or remove it if nobody needs it.");
+                ctl_hint("It was not touched. Choose another name, or remove it if nobody needs "
+                         "it.");
                 return CTL_FAILED;
         }
         if (r < 0) {
                 ctl_error("cannot make %s: %s", path, strerror(-r));
                 return CTL_FAILED;
         }
-        g_autofree char *absolute = g_canonicalize_filename(path, NULL); /* never an option of mkfs */
+        g_autofree char *absolute =
+                g_canonicalize_filename(path, NULL); /* never an option of mkfs */
         if (run_mkfs(fs, tool, absolute) < 0) {
                 (void)unlink(path);
                 return CTL_FAILED;
@@ -187,14 +193,15 @@ const struct verb verb_store_create = {
         .name = "store create",
         .synopsis = "--size SIZE --fs ext4|xfs|btrfs FILE",
         .summary = "Make a file with a file system that suits a store",
-        .help = "The file is sparse: it takes room on disk as the store fills. A file that exists is\n"
-                "never overwritten.\n"
+        .help = "The file is sparse: it takes room on disk as the store fills. A file that\n"
+                "exists is never overwritten.\n"
                 "\n"
                 "-s, --size SIZE  its size: a number with K, M, G or T\n"
-                "-t, --fs TYPE    ext4: inodes hold a placeholder's data, one inode for each 4 KiB;\n"
-                "                 xfs, btrfs: as many files as there is room for\n"
+                "-t, --fs TYPE    ext4: inodes hold a placeholder's data, one inode for each\n"
+                "                 4 KiB; xfs, btrfs: as many files as there is room for\n"
                 "\n"
-                "Example: cloudsyncctl store create --size 20G --fs ext4 /var/lib/cloudsync/store.img\n"
+                "Example:\n"
+                "  cloudsyncctl store create --size 20G --fs ext4 /var/lib/cloudsync/store.img\n"
                 "\n",
         .options = create_options,
         .min_words = 1,

@@ -34,7 +34,8 @@ static void print_event_json(const char *event, const struct tracked *x, const c
 
         json_object_object_add(o, "event", json_object_new_string(event));
         json_object_object_add(o, "id", json_object_new_uint64(x->t.id));
-        json_object_object_add(o, "engine", x->t.engine ? json_object_new_string(x->t.engine) : NULL);
+        json_object_object_add(o, "engine",
+                               x->t.engine ? json_object_new_string(x->t.engine) : NULL);
         json_object_object_add(o, "path", x->t.path ? json_object_new_string(x->t.path) : NULL);
         json_object_object_add(o, "done", json_object_new_uint64(x->t.done));
         json_object_object_add(o, "total", json_object_new_uint64(x->t.total));
@@ -82,8 +83,9 @@ static void draw(struct watching *w) {
                 g_ptr_array_add(lines, format_progress(path, x->t.done, x->t.total, columns - 1));
         }
         char size[FORMAT_SIZE_MAX];
-        g_ptr_array_add(lines, g_strdup_printf("%u under way, %s arrived while watching; Ctrl-C ends",
-                                               list->len, format_size(track_bytes(w->track), size)));
+        g_ptr_array_add(lines,
+                        g_strdup_printf("%u under way, %s arrived while watching; Ctrl-C ends",
+                                        list->len, format_size(track_bytes(w->track), size)));
         screen_draw(&w->screen, lines);
 }
 
@@ -102,7 +104,8 @@ static bool on_tick(void *userdata) {
 static int run_watch(struct ctl *ctl) {
         static const struct pipeline_ops ops = {.tick = on_tick};
         struct watching w = {.ctl = ctl};
-        g_autoptr(GPtrArray) first = bus_list_transfers(ctl); /* says why when the daemon is not there */
+        g_autoptr(GPtrArray) first =
+                bus_list_transfers(ctl); /* says why when the daemon is not there */
 
         if (!first || !(w.track = track_new(ctl, on_event, &w)))
                 return CTL_FAILED;

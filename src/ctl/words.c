@@ -8,7 +8,8 @@ const char *words_layer(const char *layer) {
                 const char *layer, *words;
         } table[] = {
                 {"hsmid", "hsmid: without cloudsyncd the kernel itself refuses reads of the store"},
-                {"bpf", "bpf: without cloudsyncd a guard in the kernel refuses reads of what is not here"},
+                {"bpf",
+                 "bpf: without cloudsyncd a guard in the kernel refuses reads of what is not here"},
                 {"fdstore", "fdstore: waiting reads are kept by systemd until cloudsyncd is back"},
                 {"detach", "detach: the store can be reached only while cloudsyncd watches it"},
         };
@@ -27,8 +28,8 @@ const char *words_layers_warning(const char *const *layers) {
                         return NULL;
                 any = true;
         }
-        return any ? "if cloudsyncd is killed, programs that have files of the store open could read "
-                     "zeros until it is back"
+        return any ? "if cloudsyncd is killed, programs that have files of the store open could "
+                     "read zeros until it is back"
                    : "if cloudsyncd is killed or stopped, programs could read zeros from the store "
                      "until it is back";
 }
@@ -38,9 +39,9 @@ enum table_color words_state_color(const char *state) {
                 const char *state;
                 enum table_color color;
         } table[] = {
-                {"hydrated", TABLE_GREEN},  {"ready", TABLE_GREEN},      {"listed", TABLE_GREEN},
-                {"partial", TABLE_YELLOW},  {"listing", TABLE_YELLOW},   {"starting", TABLE_YELLOW},
-                {"placeholder", TABLE_DIM}, {"not-managed", TABLE_DIM},  {"unlisted", TABLE_DIM},
+                {"hydrated", TABLE_GREEN},  {"ready", TABLE_GREEN},     {"listed", TABLE_GREEN},
+                {"partial", TABLE_YELLOW},  {"listing", TABLE_YELLOW},  {"starting", TABLE_YELLOW},
+                {"placeholder", TABLE_DIM}, {"not-managed", TABLE_DIM}, {"unlisted", TABLE_DIM},
                 {"failed", TABLE_RED},
         };
 

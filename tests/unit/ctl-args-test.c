@@ -42,8 +42,8 @@ static void parse(struct parsed *p, char **argv, bool first_only) {
 }
 
 static void test_anywhere(void) {
-        char *argv[] = {"--bus", "session", "ls", "-j", "a", "--no-color", "b=c", "--from-file=x",
-                        "-f", "y", "-fz", "-", "--", "--json", NULL};
+        char *argv[] = {"--bus", "session", "ls",  "-j", "a",  "--no-color", "b=c", "--from-file=x",
+                        "-f",    "y",       "-fz", "-",  "--", "--json",     NULL};
         struct parsed p = {0};
 
         parse(&p, argv, false);
@@ -125,9 +125,11 @@ static void test_find_verb(void) {
 /* Every error that the interface names has a next step for the user. */
 static void test_hints(void) {
         static const char *const names[] = {
-                "AccessDenied",  "InvalidId",    "InvalidPrefix", "InvalidSetting",  "InvalidModule",
-                "NoSuchModule",  "IdInUse",      "PrefixInUse",   "TooManyEngines",  "NoSuchEngine",
-                "NoSuchFile",    "NotInStore",   "NotAPlaceholder", "AbiMismatch",   "EngineFailed",
+                "AccessDenied",    "InvalidId",     "InvalidPrefix",
+                "InvalidSetting",  "InvalidModule", "NoSuchModule",
+                "IdInUse",         "PrefixInUse",   "TooManyEngines",
+                "NoSuchEngine",    "NoSuchFile",    "NotInStore",
+                "NotAPlaceholder", "AbiMismatch",   "EngineFailed",
                 "HydrationFailed", "Busy",
         };
 
@@ -136,8 +138,10 @@ static void test_hints(void) {
                 g_test_message("%s", name);
                 g_assert_nonnull(bus_error_hint(name, "system"));
         }
-        g_assert_nonnull(strstr(bus_error_hint(SD_BUS_ERROR_SERVICE_UNKNOWN, "system"), "systemctl"));
-        g_assert_null(strstr(bus_error_hint(SD_BUS_ERROR_SERVICE_UNKNOWN, "unix:path=/x"), "systemctl"));
+        g_assert_nonnull(
+                strstr(bus_error_hint(SD_BUS_ERROR_SERVICE_UNKNOWN, "system"), "systemctl"));
+        g_assert_null(
+                strstr(bus_error_hint(SD_BUS_ERROR_SERVICE_UNKNOWN, "unix:path=/x"), "systemctl"));
         g_assert_nonnull(bus_error_hint(SD_BUS_ERROR_ACCESS_DENIED, "system"));
         g_assert_null(bus_error_hint("org.cloudsync1.Error.", "system"));
         g_assert_null(bus_error_hint("com.example.Busy", "system"));

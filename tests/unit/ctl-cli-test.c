@@ -143,9 +143,11 @@ static void test_engines(struct fake *f, gconstpointer data) {
         expect(f->address, "engine show docs", 0, "1,200 listed, 3 to go", NULL);
         expect(f->address, "engine show nope", 1, NULL, "cloudsyncctl engine list shows");
         expect(f->address, "engine remove nope", 1, NULL, "there is no such engine");
-        expect(f->address, "engine add docs2 httpfs taken url=x", 1, NULL, "Prefixes may not overlap");
+        expect(f->address, "engine add docs2 httpfs taken url=x", 1, NULL,
+               "Prefixes may not overlap");
         expect(f->address, "engine add docs2 httpfs p novalue", 2, NULL, "not a setting");
-        expect(f->address, "engine add docs2 httpfs p url=x", 0, "Engine docs2 is registered", NULL);
+        expect(f->address, "engine add docs2 httpfs p url=x", 0, "Engine docs2 is registered",
+               NULL);
         expect(f->address, "engine add broken httpfs p url=x", 1, NULL, "its host died 5 times");
 
         g_autofree char *secret = g_build_filename(f->directory, "secret", NULL);
@@ -285,8 +287,8 @@ static void test_refresh(struct fake *f, gconstpointer data) {
 static void test_transfers(struct fake *f, gconstpointer data) {
         expect(f->address, "transfers", 0, "50  slow.bin", NULL);
         struct json_object *list = json(f->address, "transfers", 0);
-        g_assert_cmpint(json_object_get_int(json_object_object_get(
-                                json_object_array_get_idx(list, 0), "id")),
+        g_assert_cmpint(json_object_get_int(
+                                json_object_object_get(json_object_array_get_idx(list, 0), "id")),
                         ==, 17);
         json_object_put(list);
 }
@@ -315,7 +317,8 @@ static void test_store_exists(void) {
 
 static void test_store_created(gconstpointer data) {
         const char *const *which = data; /* file system, size */
-        g_autofree char *path = g_strdup_printf("%s/cloudsync-ctl-%d.img", g_get_tmp_dir(), getpid());
+        g_autofree char *path =
+                g_strdup_printf("%s/cloudsync-ctl-%d.img", g_get_tmp_dir(), getpid());
         g_autofree char *line =
                 g_strdup_printf("store create --size %s --fs %s %s", which[1], which[0], path);
         struct stat st;
@@ -337,7 +340,8 @@ static void tear_down(struct fake *f, gconstpointer data) {
 }
 
 int main(int argc, char **argv) {
-        static const char *const stores[][2] = {{"ext4", "64M"}, {"xfs", "400M"}, {"btrfs", "128M"}};
+        static const char *const stores[][2] = {
+                {"ext4", "64M"}, {"xfs", "400M"}, {"btrfs", "128M"}};
         static const struct {
                 const char *name;
                 void (*function)(struct fake *f, gconstpointer data);

@@ -42,12 +42,13 @@ static int reply_manager(sd_bus_message *m) {
         __attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message *reply = NULL;
 
         g_assert_cmpint(sd_bus_message_new_method_return(m, &reply), >=, 0);
-        g_assert_cmpint(sd_bus_message_append(
-                                reply, "a{sv}", 9, "Version", "s", "9.9.9", "StorePath", "s", fake.store,
-                                "StoreFilesystem", "s", "ext4", "Layers", "as", 1, "detach",
-                                "EventsPending", "u", (uint32_t)fake.most_in_flight, "EventsAnswered",
-                                "t", UINT64_C(12345), "FilesHydrated", "t", UINT64_C(7),
-                                "BytesFetched", "t", UINT64_C(1536), "NotKnownYet", "(ss)", "a", "b"),
+        g_assert_cmpint(sd_bus_message_append(reply, "a{sv}", 9, "Version", "s", "9.9.9",
+                                              "StorePath", "s", fake.store, "StoreFilesystem", "s",
+                                              "ext4", "Layers", "as", 1, "detach", "EventsPending",
+                                              "u", (uint32_t)fake.most_in_flight, "EventsAnswered",
+                                              "t", UINT64_C(12345), "FilesHydrated", "t",
+                                              UINT64_C(7), "BytesFetched", "t", UINT64_C(1536),
+                                              "NotKnownYet", "(ss)", "a", "b"),
                         >=, 0);
         return sd_bus_send(fake.bus, reply, NULL);
 }
@@ -56,12 +57,12 @@ static int reply_engine(sd_bus_message *m, const char *id, const char *state, co
         __attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message *reply = NULL;
 
         g_assert_cmpint(sd_bus_message_new_method_return(m, &reply), >=, 0);
-        g_assert_cmpint(sd_bus_message_append(
-                                reply, "a{sv}", 8, "Id", "s", id, "Module", "s", "httpfs", "Prefix",
-                                "s", id, "State", "s", state, "StateDetail", "s", detail, "Settings",
-                                "a{ss}", 2, "url", "http://h/", "password", "secret",
-                                "DirectoriesListed", "t", UINT64_C(1200), "DirectoriesPending", "t",
-                                UINT64_C(3)),
+        g_assert_cmpint(sd_bus_message_append(reply, "a{sv}", 8, "Id", "s", id, "Module", "s",
+                                              "httpfs", "Prefix", "s", id, "State", "s", state,
+                                              "StateDetail", "s", detail, "Settings", "a{ss}", 2,
+                                              "url", "http://h/", "password", "secret",
+                                              "DirectoriesListed", "t", UINT64_C(1200),
+                                              "DirectoriesPending", "t", UINT64_C(3)),
                         >=, 0);
         return sd_bus_send(fake.bus, reply, NULL);
 }
@@ -84,7 +85,8 @@ static int on_file_status(sd_bus_message *m) {
 
         g_assert_cmpint(sd_bus_message_read(m, "s", &path), >=, 0);
         if (!g_str_has_prefix(path, fake.store))
-                return sd_bus_reply_method_errorf(m, ERROR("NotInStore"), "%s is not in the store", path);
+                return sd_bus_reply_method_errorf(m, ERROR("NotInStore"), "%s is not in the store",
+                                                  path);
         if (access(path, F_OK) < 0)
                 return sd_bus_reply_method_errorf(m, ERROR("NoSuchFile"), "there is no %s", path);
         if (names(path, "cold"))
@@ -153,15 +155,15 @@ static int on_hydrate(sd_bus_message *m) {
         h->id = ++fake.transfer;
         h->steps = names(path, "slow") ? 8 : 1;
         emit("TransferStarted", "tst", h->id, "docs", UINT64_C(1000));
-        g_assert_cmpint(sd_event_add_time_relative(fake.event, &source, CLOCK_MONOTONIC, 20000, 1000,
-                                                   on_time, h),
+        g_assert_cmpint(sd_event_add_time_relative(fake.event, &source, CLOCK_MONOTONIC, 20000,
+                                                   1000, on_time, h),
                         >=, 0);
         return 1;
 }
 
 static int on_list_transfers(sd_bus_message *m) {
-        return sd_bus_reply_method_return(m, "a(tsstt)", 1, fake.transfer ? fake.transfer : 17, "docs",
-                                          "slow.bin", UINT64_C(512), UINT64_C(1024));
+        return sd_bus_reply_method_return(m, "a(tsstt)", 1, fake.transfer ? fake.transfer : 17,
+                                          "docs", "slow.bin", UINT64_C(512), UINT64_C(1024));
 }
 
 static int on_register(sd_bus_message *m) {
@@ -194,12 +196,9 @@ static int on_call(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 const char *member;
                 int (*function)(sd_bus_message *m);
         } table[] = {
-                {"GetAll", on_get_all},
-                {"GetFileStatus", on_file_status},
-                {"Hydrate", on_hydrate},
-                {"ListTransfers", on_list_transfers},
-                {"RegisterEngine", on_register},
-                {"Refresh", on_refresh},
+                {"GetAll", on_get_all},          {"GetFileStatus", on_file_status},
+                {"Hydrate", on_hydrate},         {"ListTransfers", on_list_transfers},
+                {"RegisterEngine", on_register}, {"Refresh", on_refresh},
         };
         const char *member = sd_bus_message_get_member(m);
 
@@ -209,10 +208,11 @@ static int on_call(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         if (strcmp(member, "ListEngines") == 0)
                 return sd_bus_reply_method_return(
                         m, "a(sssso)", 3, "docs", "httpfs", "docs", "ready", OBJECT "/engine/docs",
-                        "gone", "httpfs", "gone", "ready", OBJECT "/engine/gone", "broken", "httpfs",
-                        "broken", "failed", OBJECT "/engine/broken");
+                        "gone", "httpfs", "gone", "ready", OBJECT "/engine/gone", "broken",
+                        "httpfs", "broken", "failed", OBJECT "/engine/broken");
         if (strcmp(member, "UnregisterEngine") == 0)
-                return sd_bus_reply_method_errorf(m, ERROR("NoSuchEngine"), "there is no such engine");
+                return sd_bus_reply_method_errorf(m, ERROR("NoSuchEngine"),
+                                                  "there is no such engine");
         return 0;
 }
 
@@ -238,7 +238,7 @@ static void die_with_parent(gpointer data) {
 
 static void start_bus(struct fake *f) {
         g_autofree char *listen = g_strdup_printf("--address=unix:path=%s.bus", f->directory);
-        const char *argv[] = {"dbus-daemon", "--session",        "--nofork", "--nopidfile",
+        const char *argv[] = {"dbus-daemon", "--session",         "--nofork", "--nopidfile",
                               listen,        "--print-address=1", NULL};
         g_autoptr(GError) error = NULL;
         char line[256];
@@ -286,7 +286,8 @@ void fake_stop_service(struct fake *f) {
 }
 
 void fake_stop(struct fake *f) {
-        g_autofree char *remove = g_strdup_printf("rm -rf '%s' '%s.bus'", f->directory, f->directory);
+        g_autofree char *remove =
+                g_strdup_printf("rm -rf '%s' '%s.bus'", f->directory, f->directory);
 
         end_process(&f->service);
         end_process(&f->bus);

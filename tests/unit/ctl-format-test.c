@@ -86,7 +86,10 @@ static void test_name(void) {
                 {"a\nb\x1b[31m", "a\\x0ab\\x1b[31m"},
                 {"\xff\xfe", "\\xff\\xfe"},
                 {"a\\x0a", "a\\\\x0a"}, /* not to be mistaken for a newline */
-                {"\xc2\x9b" "31m", "\\xc2\\x9b" "31m"}, /* CSI as one character */
+                {"\xc2\x9b"
+                 "31m",
+                 "\\xc2\\x9b"
+                 "31m"}, /* CSI as one character */
                 {"cut\xe2\x82", "cut\\xe2\\x82"},
         };
 
@@ -114,12 +117,8 @@ static void test_fit(void) {
                 size_t width;
                 const char *fitted;
         } table[] = {
-                {"abc", 5, "abc  "},
-                {"abcde", 5, "abcde"},
-                {"abcdefghij", 7, "ab…ghij"},
-                {"abc", 1, "…"},
-                {"abc", 0, ""},
-                {"日本語", 6, "日本語"},
+                {"abc", 5, "abc  "},       {"abcde", 5, "abcde"}, {"abcdefghij", 7, "ab…ghij"},
+                {"abc", 1, "…"},           {"abc", 0, ""},        {"日本語", 6, "日本語"},
                 {"日本語", 8, "日本語  "},
         };
 

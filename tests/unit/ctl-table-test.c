@@ -57,7 +57,7 @@ static void test_empty(void) {
 
 static void test_layers(void) {
         static const char *const none[] = {NULL}, *const detach[] = {"detach", NULL},
-                                                  *const both[] = {"hsmid", "detach", NULL};
+                                 *const both[] = {"hsmid", "detach", NULL};
 
         g_assert_nonnull(strstr(words_layers_warning(detach), "could read zeros until it is back"));
         g_assert_nonnull(words_layers_warning(none));
