@@ -75,6 +75,16 @@ static bool means_not_running(const char *name) {
                g_str_has_prefix(name, "org.freedesktop.systemd1.");
 }
 
+static bool means_gone(const char *name) {
+        return strcmp(name, SD_BUS_ERROR_NO_REPLY) == 0 ||
+               strcmp(name, SD_BUS_ERROR_TIMEOUT) == 0 ||
+               strcmp(name, SD_BUS_ERROR_DISCONNECTED) == 0;
+}
+
+bool bus_error_is_gone(const sd_bus_error *error) {
+        return error && error->name && (means_not_running(error->name) || means_gone(error->name));
+}
+
 const char *bus_error_hint(const char *name, const char *bus_address) {
         bool system = strcmp(bus_address, "system") == 0;
 
@@ -91,8 +101,7 @@ const char *bus_error_hint(const char *name, const char *bus_address) {
             strcmp(name, SD_BUS_ERROR_UNKNOWN_INTERFACE) == 0)
                 return "cloudsyncctl and cloudsyncd are of different versions: restart the service "
                        "after an upgrade.";
-        if (strcmp(name, SD_BUS_ERROR_NO_REPLY) == 0 || strcmp(name, SD_BUS_ERROR_TIMEOUT) == 0 ||
-            strcmp(name, SD_BUS_ERROR_DISCONNECTED) == 0)
+        if (means_gone(name))
                 return system ? "cloudsyncd went away or hangs: systemctl status cloudsync."
                               : "cloudsyncd went away or hangs; its log tells more.";
         if (!g_str_has_prefix(name, BUS_NAME ".Error."))
@@ -114,6 +123,7 @@ const char *bus_error_text(const sd_bus_error *error, int r) {
 }
 
 int bus_fail(const struct ctl *ctl, const char *what, const sd_bus_error *error, int r) {
+        static const char *last_hint; /* a thousand files may fail for one reason */
         const char *name = error ? error->name : NULL;
 
         if (!name && (r == -ECONNRESET || r == -ENOTCONN))
@@ -126,8 +136,9 @@ int bus_fail(const struct ctl *ctl, const char *what, const sd_bus_error *error,
                 ctl_error("%s", text);
         else
                 ctl_error("%s: %s", what, text);
-        if (hint)
+        if (hint && hint != last_hint)
                 ctl_hint("%s", hint);
+        last_hint = hint;
         return CTL_FAILED;
 }
 

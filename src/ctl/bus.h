@@ -20,8 +20,11 @@ int bus_connect(struct ctl *ctl);
 /* What to do about a D-Bus error, or NULL. Pure. */
 const char *bus_error_hint(const char *name, const char *bus_address);
 
-/* Says that `what` failed, why, and what to do. `error` may be unset: then `r` tells.
- * Returns CTL_FAILED. */
+/* Does the error mean that the daemon is not there any more, so that more calls are no use? */
+bool bus_error_is_gone(const sd_bus_error *error);
+
+/* Says that `what` failed, why, and (but not twice in a row) what to do. `error` may be unset: then
+ * `r` tells. Returns CTL_FAILED. */
 int bus_fail(const struct ctl *ctl, const char *what, const sd_bus_error *error, int r);
 
 /* The text of the error for people. Lives as long as `error`. */

@@ -30,6 +30,7 @@ struct hydrate {
         GPtrArray *files; /* struct walk_file * */
         unsigned next;
         unsigned whole, failed;
+        bool gone;                   /* the daemon is: no more calls */
         uint64_t bytes;              /* sizes of the whole ones */
         struct progress *progress;   /* owned; NULL where nothing is drawn */
         struct json_object *results; /* owned; NULL without --json */
@@ -38,7 +39,7 @@ struct hydrate {
 static int next_call(void *userdata, sd_bus_message **call, void **item) {
         struct hydrate *h = userdata;
 
-        while (h->next < h->files->len) {
+        while (h->next < h->files->len && !h->gone) {
                 struct walk_file *file = g_ptr_array_index(h->files, h->next++);
                 if (!g_utf8_validate(file->path, -1, NULL))
                         continue; /* read_rest() is for those */
@@ -81,6 +82,20 @@ static void file_is_whole(struct hydrate *h, const struct walk_file *file, const
         fflush(stdout);
 }
 
+static void file_failed(struct hydrate *h, const struct walk_file *file,
+                        const sd_bus_error *error) {
+        bool gone = bus_error_is_gone(error);
+
+        h->failed++;
+        add_result(h, file, "failed", error->name, error->message);
+        if (gone && h->gone)
+                return; /* said already */
+        h->gone = gone;
+        if (h->progress)
+                progress_wipe(h->progress);
+        bus_fail(h->ctl, file->path, error, 0);
+}
+
 static void on_reply(void *userdata, void *item, sd_bus_message *reply) {
         struct hydrate *h = userdata;
         struct walk_file *file = item;
@@ -92,13 +107,8 @@ static void on_reply(void *userdata, void *item, sd_bus_message *reply) {
                 file_is_whole(h, file, "hydrated");
         else if (sd_bus_error_has_name(error, BUS_NAME ".Error.NotAPlaceholder"))
                 file_is_whole(h, file, "local");
-        else {
-                h->failed++;
-                if (h->progress)
-                        progress_wipe(h->progress);
-                bus_fail(h->ctl, file->path, error, 0);
-                add_result(h, file, "failed", error->name, error->message);
-        }
+        else
+                file_failed(h, file, error);
 }
 
 static bool on_tick(void *userdata) {
@@ -159,33 +169,40 @@ static void print_summary(struct hydrate *h, int64_t began) {
         putchar('\n');
 }
 
+static bool is_below(const char *path, const char *store) {
+        size_t length = strlen(store);
+
+        return strncmp(path, store, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
 /* Walks all paths. The number of those that could not be walked to their end. */
-static unsigned collect(struct hydrate *h, char **words, unsigned n) {
+static unsigned collect(struct hydrate *h, const char *store, char **words, unsigned n) {
         unsigned failed = 0;
 
         for (unsigned i = 0; i < n; i++) {
                 g_autofree char *path = ctl_resolve_path(words[i]);
-                if (walk_files(path, h->files) < 0)
+                if (g_file_test(path, G_FILE_TEST_IS_DIR) && !is_below(path, store)) {
+                        ctl_error("%s: this directory is not in the store, which is at %s", path,
+                                  store);
+                        failed++;
+                } else if (walk_files(path, h->files) < 0)
                         failed++;
         }
         return failed;
 }
 
-static int hydrate(struct ctl *ctl, struct hydrate *h) {
+static int hydrate(struct ctl *ctl, struct hydrate *h, const char *store) {
         static const struct pipeline_ops ops = {
                 .next = next_call, .done = on_reply, .tick = on_tick};
-        g_auto(BusManager) manager = {0};
         uint64_t bytes = 0;
 
-        if (bus_get_manager(ctl, &manager) < 0)
-                return CTL_FAILED;
         for (unsigned i = 0; i < h->files->len; i++)
                 bytes += ((struct walk_file *)g_ptr_array_index(h->files, i))->size;
         if (ctl->live && h->files->len > 0) {
                 h->progress = progress_new(ctl, h->files->len, bytes);
                 if (!h->progress)
                         return CTL_FAILED;
-                progress_set_store(h->progress, manager.store_path);
+                progress_set_store(h->progress, store);
         }
         pipeline_catch_interrupt();
         int r = pipeline_run(ctl, &ops, h, HYDRATE_IN_FLIGHT, PIPELINE_FOREVER, DRAW_INTERVAL_US);
@@ -197,19 +214,25 @@ static int hydrate(struct ctl *ctl, struct hydrate *h) {
         }
         if (r < 0)
                 return bus_fail(ctl, "hydrate", NULL, r);
+        if (h->gone)
+                return CTL_FAILED;
         read_rest(h);
         return CTL_OK;
 }
 
 static int run_hydrate(struct ctl *ctl, char **words, unsigned n) {
+        g_auto(BusManager) manager = {0};
         struct hydrate h = {.ctl = ctl};
         int64_t began = g_get_monotonic_time();
 
+        if (bus_get_manager(ctl, &manager) < 0)
+                return CTL_FAILED;
+        const char *store = manager.store_path ? manager.store_path : "";
         h.files = g_ptr_array_new_with_free_func(walk_file_free);
         if (ctl->json)
                 h.results = json_object_new_array();
-        unsigned not_walked = collect(&h, words, n);
-        int r = hydrate(ctl, &h);
+        unsigned not_walked = collect(&h, store, words, n);
+        int r = hydrate(ctl, &h, store);
         if (h.whole + h.failed > 0 || (r == CTL_OK && not_walked == 0) || ctl->json)
                 print_summary(&h, began);
         if (h.failed + not_walked > 0)

@@ -238,6 +238,25 @@ static void test_hydrate_fails(struct fake *f, gconstpointer data) {
         expect(f->address, missing, 1, NULL, "No such file");
 }
 
+static void test_daemon_dies(struct fake *f, gconstpointer data) {
+        for (unsigned i = 0; i < 100; i++) {
+                g_autofree char *name = g_strdup_printf("die%02u", i);
+                make_file(f, name);
+        }
+        g_autofree char *line = g_strdup_printf("hydrate %s", f->directory);
+        struct run run = ctl(f->address, line);
+        g_assert_cmpint(run.status, ==, 1);
+        assert_has(run.out, "0 files are whole now");
+        g_auto(GStrv) lines = g_strsplit(run.err, "\n", -1);
+        g_assert_cmpuint(g_strv_length(lines), ==, 3); /* the sentence, the hint, "" */
+        run_clear(&run);
+}
+
+static void test_not_in_store(struct fake *f, gconstpointer data) {
+        expect(f->address, "hydrate /usr/include", 1, NULL, "is not in the store");
+        expect(f->address, "hydrate /etc/passwd", 1, NULL, "Only files below");
+}
+
 /* What a terminal of 100 columns gets to see. To be freed. */
 static char *on_terminal(const char *address, const char *verb, const char *path, int *status) {
         struct winsize size = {.ws_row = 24, .ws_col = 100};
@@ -351,6 +370,8 @@ int main(int argc, char **argv) {
                 {"ls", test_ls},
                 {"hydrate", test_hydrate},
                 {"hydrate-fails", test_hydrate_fails},
+                {"daemon-dies", test_daemon_dies},
+                {"not-in-store", test_not_in_store},
                 {"bars", test_bars},
                 {"refresh", test_refresh},
                 {"transfers", test_transfers},

@@ -144,11 +144,15 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 static int on_hydrate(sd_bus_message *m) {
-        struct hydration *h = g_new0(struct hydration, 1);
         sd_event_source *source = NULL;
         const char *path;
 
         g_assert_cmpint(sd_bus_message_read(m, "s", &path), >=, 0);
+        if (!g_str_has_prefix(path, fake.store))
+                return sd_bus_reply_method_errorf(m, ERROR("NotInStore"), "not in the store");
+        struct hydration *h = g_new0(struct hydration, 1);
+        if (names(path, "die"))
+                _exit(0);
         fake.in_flight++;
         fake.most_in_flight = MAX(fake.most_in_flight, fake.in_flight);
         h->call = sd_bus_message_ref(m);

@@ -10,6 +10,7 @@
  *
  *     cold   placeholder     part   half of it is here     own    NotAPlaceholder
  *     bad    HydrationFailed, with an escape sequence in the message
+ *     die    the service ends
  *     slow   hydrated a second later than others, with TransferProgress signals
  */
 
