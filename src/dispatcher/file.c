@@ -24,15 +24,17 @@
 #define LOOKS_MAX 1000u
 #define PAGE 4096u
 
-/* Programs that ask for holes first (SEEK_HOLE), and would take a file that is only partly
- * here for a sparse one; and, in the last line, those that hand the file to the kernel, whose
- * loop device, swap and file servers read it without raising events (checked on 6.18
- * for the loop device). Never by ranges, whatever the setting. */
-static const char *const hole_seekers[] = {
-        "cp",    "mv",       "install", "tar",   "bsdtar", "bsdcpio",  "cpio",  "star",  "grep",
-        "egrep", "rsync",    "dd",      "qemu-img", "rg",  "ag",       "git",   "cat-sparse",
-        "fallocate", "e2image", "partclone", "xfs_io", "filefrag", "virt-sparsify", "bmaptool",
-        "mount", "losetup", "swapon", "udisksd", "systemd-dissect", "systemd-nspawn", "snapd", "nfsd", "ksmbd",
+/* Never by ranges, whatever the setting: programs that ask for holes first (SEEK_HOLE) and would
+ * take a file that is only partly here for a sparse one, and programs that hand a file
+ * to the kernel, which then reads it without raising an event (loop devices, swap). */
+static const char *const whole_programs[] = {
+        "cp",        "mv",        "install",    "tar",          "bsdtar",        "bsdcpio",
+        "cpio",      "star",      "grep",       "egrep",        "rsync",         "dd",
+        "qemu-img",  "rg",        "ag",         "git",          "fallocate",     "e2image",
+        "partclone", "xfs_io",    "filefrag",   "virt-sparsify", "bmaptool",     "mount",
+        "losetup",   "udisksd",   "swapon",     "cryptsetup",   "systemd-dissect", "systemd-nspawn",
+        "kpartx",    "qemu-nbd",  "nbd-server", "squashfuse",   "veritysetup",   "mount.squashfs",
+        "mke2fs",    "e2fsck",    "fsck.ext4",  "xfs_repair",   "btrfs",         "blkid",
 };
 
 char *file_name(const File *file) {
@@ -157,7 +159,7 @@ static bool file_opener_reads_straight(const File *file, pid_t tid) {
 
         if (!caller_program(tid, program))
                 return false;
-        if (name_in(program, hole_seekers, G_N_ELEMENTS(hole_seekers)))
+        if (name_in(program, whole_programs, G_N_ELEMENTS(whole_programs)))
                 return false;
         return registration->hydration == HYDRATION_RANGES ||
                g_strv_contains((const char *const *)listed, program);

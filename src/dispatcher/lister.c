@@ -326,6 +326,7 @@ static void node_entries(void *userdata, ProviderData *data) {
                                  .store = node->lister->o->store,
                                  .engine = node->engine,
                                  .directory = node->fd,
+                                 .locator = node->locator,
                                  .refresh = node->refresh,
                                  .recursive = node->recursive};
         populate_init(&e->p);

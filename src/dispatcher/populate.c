@@ -41,6 +41,10 @@ void populate_clear(struct populate *p) {
         g_clear_pointer(&p->names, g_ptr_array_unref);
 }
 
+static void remove_file(const char *engine, int parent, const char *name, const char *below);
+static void remove_directory(const char *engine, int parent, const char *name, const char *below,
+                             unsigned depth);
+
 static void populate_error(struct populate *p, int r) {
         if (p->r == 0)
                 p->r = r;
@@ -107,9 +111,14 @@ static int meet_file(struct populate *p, const struct cs_entry *entry) {
                 return errno == ENOENT ? -ENOENT : (p->skipped++, 0);
         if (fstat(fd, &st) < 0)
                 return -errno;
+        if (S_ISDIR(st.st_mode) && p->locator) { /* it was a directory: gone, unless a user's is in it */
+                remove_directory(p->engine, p->directory, entry->name, p->locator, 0);
+                r = make_file(p, entry);
+                return r == -EEXIST ? (p->skipped++, 0) : r;
+        }
         r = S_ISREG(st.st_mode) ? stamp_read(fd, st.st_ino, &stamp) : -ENODATA;
         if (r < 0 || strcmp(stamp.engine, p->engine) != 0)
-                p->skipped++; /* the user's own, or a directory where the remote has a file */
+                p->skipped++; /* the user's own */
         else if (!stamp_matches(&stamp, entry))
                 add_change(p, fd, entry);
         stamp_clear(&stamp);
@@ -125,7 +134,9 @@ static int put_file(struct populate *p, const struct cs_entry *entry) {
                         return r;
         }
         r = make_file(p, entry);
-        return r == -EEXIST ? meet_file(p, entry) : r;
+        if (r == -EEXIST)
+                r = meet_file(p, entry);
+        return r;
 }
 
 /* ── directories ────────────────────────────────────────────────────────── */
@@ -172,7 +183,7 @@ static int meet_directory(struct populate *p, int parent, const struct cs_entry 
 
         fd = openat(parent, entry->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
-                return errno == ENOENT ? -ENOENT : (p->skipped++, 0);
+                return -errno;
         if (fstat(fd, &st) < 0)
                 return -errno;
         r = stamp_read(fd, st.st_ino, &stamp);
@@ -228,9 +239,13 @@ static int make_directory(struct populate *p, int parent, const struct cs_entry 
 static int put_directory(struct populate *p, int parent, const struct cs_entry *entry) {
         int r = meet_directory(p, parent, entry);
 
+        if (r == -ENOTDIR && p->locator) { /* it was a file */
+                remove_file(p->engine, parent, entry->name, p->locator);
+                r = -ENOENT;
+        }
         if (r == -ENOENT)
                 r = make_directory(p, parent, entry);
-        return r;
+        return r == -EEXIST || r == -ENOTDIR || r == -ELOOP ? (p->skipped++, 0) : r;
 }
 
 /* ── a listing ──────────────────────────────────────────────────────────── */

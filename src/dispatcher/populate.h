@@ -39,6 +39,7 @@ struct populate {
         Store *store;
         const char *engine; /* id; must outlive the job */
         int directory;      /* descriptor of the directory, borrowed */
+        const char *locator; /* the directory's; NULL: of the prefix's parent, which is nobody's */
         bool refresh;       /* expect most names to be there */
         bool recursive;     /* report LISTED subdirectories as well */
 
