@@ -99,6 +99,8 @@ class Changes(CloudsyncTest):
         self.store.restart()
         self.store.wait_state(engine)
         self.check_all(expected, 'after a restart')
+        if data is SMALL:  # nothing was changed, and not all file systems touch the mtime
+            del expected['same-size']
         for i, name in enumerate(self.names()):
             put(os.path.join(self.web.root, engine, name), noise(len(data) + i, 99),
                 mtime=1700000000)
