@@ -19,10 +19,12 @@ from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
 # CAP_SYS_ADMIN and the options that would make one.
 SECURITY_MAX = 5.3
 
-PROGRAMS = ['usr/bin/cloudsyncctl', 'usr/bin/cloudsyncd', 'usr/libexec/cloudsync-engine-host']
-MANUALS = ['man1/cloudsyncctl.1', 'man5/cloudsync.conf.5', 'man8/cloudsyncd.8',
-           'man8/cloudsync-engine-host.8']
-FILES = PROGRAMS + ['usr/share/man/' + m for m in MANUALS] + [
+PROGRAMS = {'usr/bin/cloudsyncctl': 'man1/cloudsyncctl.1',
+            'usr/bin/cloudsyncd': 'man8/cloudsyncd.8',
+            'usr/bin/cloudsync-engine-check': 'man1/cloudsync-engine-check.1',
+            'usr/libexec/cloudsync-engine-host': 'man8/cloudsync-engine-host.8'}
+MANUALS = [*PROGRAMS.values(), 'man5/cloudsync.conf.5']
+FILES = [*PROGRAMS] + ['usr/share/man/' + m for m in MANUALS] + [
     'usr/include/cloudsync/engine.h',
     'usr/lib/systemd/system/cloudsync.service',
     'usr/lib/sysusers.d/cloudsync.conf',
@@ -291,7 +293,7 @@ class Install(unittest.TestCase):
             self.assertEqual((lint.returncode, lint.stdout), (0, ''))
 
     def test_manual_pages_name_every_option(self):
-        for program, manual in zip(PROGRAMS, (MANUALS[0], MANUALS[2], MANUALS[3])):
+        for program, manual in PROGRAMS.items():
             text = self.text('usr/share/man/' + manual).replace('\\', '')
             options = set(re.findall(r'--[a-z][a-z-]+', run([self.path(program), '--help'],
                                                            text=True).stdout))
