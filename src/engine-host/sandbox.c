@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -50,6 +51,7 @@ int sandbox_early(const struct sandbox *sandbox) {
                 return fail("PR_SET_DUMPABLE", errno);
         if (setrlimit(RLIMIT_CORE, &none) < 0)
                 return fail("RLIMIT_CORE", errno);
+        (void)umask(077);         /* credentials in the state directory */
         (void)signal(SIGPIPE, SIG_IGN); /* a module's TLS library may write to a dead socket */
         return 0;
 }
