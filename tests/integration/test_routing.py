@@ -65,6 +65,17 @@ class Fetching(GateTest):
         self.assertLess(sent, 8 * MIB)
         self.assertLess(os.stat(path).st_blocks * 512, 8 * MIB)
 
+    def test_ranges_keep_mtime(self):
+        """Also while a file is only partly here: programs compare times."""
+        self.gated({'f': noise(8 * MIB, 6)}, hydration='ranges')
+        path = self.file('f')
+        mtime = os.stat(path).st_mtime_ns
+        for offset in (5 * MIB, 0, 7 * MIB, 2 * MIB):
+            access('pread-at', path, offset, 4096)
+            self.assertEqual(os.stat(path).st_mtime_ns, mtime)
+        access('mmap-private', path)
+        self.assertEqual(os.stat(path).st_mtime_ns, mtime)
+
     def test_sequential_reader_of_the_list(self):
         """SequentialReaders= programs get ranges: the first bytes come before the last do."""
         data = noise(24 * MIB, 3)
