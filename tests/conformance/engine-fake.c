@@ -20,6 +20,9 @@ static const char *fake_setting(const struct cs_host *host, const char *key) {
         return NULL;
 }
 
+static void fake_log(const struct cs_host *host, enum cs_log_level level, const char *format, ...)
+        G_GNUC_PRINTF(3, 4);
+
 static void fake_log(const struct cs_host *host, enum cs_log_level level, const char *format, ...) {
         struct fake *fake = (struct fake *)host;
         g_autofree char *text = NULL;

@@ -70,7 +70,6 @@ static const struct fault faults[] = {
         {"away/f", V, PART, 0, PARTIAL},
         {"hops/5", V, PART, 0, PARTIAL},
         {"startotal/f", V, PART, 0, PARTIAL},
-        {"long/f", V, PART, 0, PARTIAL}, /* the length says where it ends */
         /* Another version */
         {"newetag/f", V, PART, -ESTALE, NOTHING, 0, 0, "another ETag"},
         {"newetag/f", V, ALL, -ESTALE, NOTHING},
@@ -124,7 +123,9 @@ static const struct fault faults[] = {
         {"short/f", NULL, ALL, -ECONNRESET, 100000, 100000},
         {"emptyreply/f", V, PART, -ECONNRESET, NOTHING},
         {"stall/f", V, PART, -ETIMEDOUT, 1000, 1000, 0, 0, "nothing came for 1.0 s"},
-        /* What the engine never said */
+        /* The length says where it ends; what follows spoils the connection, so it comes last. */
+        {"long/f", V, PART, 0, PARTIAL},
+        /* What the engine never said: nothing is sent */
         {"../f", V, PART, -EINVAL, NOTHING},
         {"a//f", V, PART, -EINVAL, NOTHING},
         {"", V, PART, -EINVAL, NOTHING},

@@ -166,9 +166,11 @@ struct listing_html *listing_html_new(struct listing *listing, bool any_page) {
         if (html->parser == NULL)
                 listing_fail(listing, -ENOMEM);
         else
-                htmlCtxtUseOptions(html->parser, HTML_PARSE_RECOVER | HTML_PARSE_NOERROR |
-                                                         HTML_PARSE_NOWARNING | HTML_PARSE_NONET |
-                                                         HTML_PARSE_IGNORE_ENC);
+                /* Not HTML_PARSE_RECOVER: with it libxml2 2.9.14 takes everything after a
+                 * <style> or <script> for its text when "</style" comes in two pieces.
+                 * It recovers from faults all the same. */
+                htmlCtxtUseOptions(html->parser, HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING |
+                                                         HTML_PARSE_NONET | HTML_PARSE_IGNORE_ENC);
         return html;
 }
 

@@ -110,7 +110,7 @@ static bool between(struct listing_json *json, char c) {
                         json->state = AFTER_ARRAY;
                         return true;
                 }
-                /* fall through */
+                G_GNUC_FALLTHROUGH;
         case BEFORE_ELEMENT:
                 if (c == '{') {
                         json->state = IN_ELEMENT;
