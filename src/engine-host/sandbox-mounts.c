@@ -41,7 +41,7 @@ static int fail(const char *step, const char *path, int error) {
 static int mount_at(const char *path, uint64_t *ret_id) {
         struct statx st;
 
-        if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) < 0)
+        if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) < 0)
                 return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
         if (!(st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) || !(st.stx_mask & STATX_MNT_ID))
                 return -EOPNOTSUPP;

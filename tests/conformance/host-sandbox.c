@@ -3,8 +3,8 @@
 /*
  * host-sandbox — what an engine cannot do, tried by one (modules/probe.c)
  *
- * As root with all of the sandbox: the hidden mount is a real one (tmpfs, stacked and
- * bound a second time), made in a mount namespace of the test's own, so that
+ * As root with all of the sandbox: the hidden mount is a real one (tmpfs, stacked,
+ * bound a second time, named by way of a symbolic link), made in a mount namespace of the test's own, so that
  * nothing is left behind whatever happens.
  */
 
@@ -91,7 +91,7 @@ static void test_user(void) {
 }
 
 struct places {
-        char *base, *hidden, *elsewhere, *hidden_file, *state, *outside;
+        char *base, *hidden, *elsewhere, *hidden_file, *state, *outside, *link;
 };
 
 static void make_places(struct places *p) {
@@ -102,6 +102,8 @@ static void make_places(struct places *p) {
         p->hidden_file = g_build_filename(p->elsewhere, "file", NULL);
         p->state = g_build_filename(p->base, "state", NULL);
         p->outside = g_build_filename(p->base, "outside", NULL);
+        p->link = g_build_filename(p->base, "link", NULL);
+        g_assert_cmpint(symlink("hid den", p->link), ==, 0);
         for (char **dir = (char *[]){p->hidden, p->elsewhere, p->state, p->outside, NULL}; *dir;
              dir++) {
                 g_assert_cmpint(mkdir(*dir, 0777), ==, 0);
@@ -113,12 +115,14 @@ static void remove_places(struct places *p) {
         g_autofree char *written = g_build_filename(p->state, "x", NULL);
 
         g_unlink(written);
+        g_unlink(p->link);
         g_rmdir(p->hidden);
         g_rmdir(p->elsewhere);
         g_rmdir(p->state);
         g_rmdir(p->outside);
         g_assert_cmpint(g_rmdir(p->base), ==, 0);
         g_free(p->base);
+        g_free(p->link);
         g_free(p->hidden);
         g_free(p->elsewhere);
         g_free(p->hidden_file);
@@ -146,7 +150,7 @@ static void check_root(const struct places *p) {
         struct peer *peer = peer_new("probe",
                                      SETTINGS("victim", number, "hidden", p->hidden_file, "state",
                                               p->state, "outside", p->outside),
-                                     SETTINGS("--hide", p->hidden, "--state-dir", p->state));
+                                     SETTINGS("--hide", p->link, "--state-dir", p->state));
         struct reply *reply;
 
         while (!peer->ready && peer_step(peer))
