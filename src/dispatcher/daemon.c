@@ -3,6 +3,8 @@
 
 #include "cloudsync/engine.h"
 #include "dispatcher/files.h"
+#include "dispatcher/handle.h"
+#include "dispatcher/journal.h"
 #include "dispatcher/lister.h"
 #include "dispatcher/presence.h"
 #include "dispatcher/stamp.h"
@@ -36,7 +38,6 @@
  */
 
 #define EVENTS_PER_READ 64
-#define ENGINES_MAX 256u
 
 enum daemon_phase { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_STOPPING };
 
@@ -46,6 +47,8 @@ struct Daemon {
         enum daemon_phase phase;
         int status;
         FanGroup *group;
+        Journal *journal;
+        bool takeover;
         Store *store;
         Files *files;
         Lister *lister;
@@ -70,6 +73,7 @@ const Store *daemon_store(const Daemon *d) {
 /* ── events ─────────────────────────────────────────────────────────────── */
 
 static void daemon_watch_events(Daemon *d);
+static void daemon_take_events(Daemon *d, struct fan_event *events, size_t n);
 
 static gboolean events_again(gpointer userdata) {
         Daemon *d = userdata;
@@ -107,13 +111,7 @@ static gboolean events_ready(int fd, GIOCondition condition, gpointer userdata) 
         }
         if (lost > 0)
                 log_warning("%u accesses were denied because their file could not be opened", lost);
-        for (int i = 0; i < n; i++) {
-                Request *request = request_new_event(d->group, &events[i]);
-                if (events[i].kind == FAN_KIND_READDIR)
-                        lister_event(d->lister, request);
-                else
-                        files_event(d->files, request);
-        }
+        daemon_take_events(d, events, (size_t)n);
         return G_SOURCE_CONTINUE;
 }
 
@@ -223,9 +221,9 @@ int daemon_register(Daemon *d, const Registration *registration, Engine **ret, F
         r = registration_check(registration, failure);
         if (r >= 0)
                 r = daemon_check_prefix(d, registration, failure);
-        if (r >= 0 && g_hash_table_size(d->engines) >= ENGINES_MAX)
+        if (r >= 0 && g_hash_table_size(d->engines) >= REGISTRATION_MAX)
                 r = failure_set(failure, -EMFILE, "TooManyEngines", "There are %u engines already.",
-                                ENGINES_MAX);
+                                REGISTRATION_MAX);
         if (r >= 0)
                 r = daemon_check_module(d, registration->module, failure);
         /* Written down first: what is started and then forgotten would leave files without an engine. */
@@ -253,7 +251,7 @@ int daemon_unregister(Daemon *d, const char *id, Failure *failure) {
                 return failure_set(failure, -ENOENT, "NoSuchEngine", "No engine \"%s\" is registered.", id);
         r = registration_remove(d->config->engines_dir, id);
         if (r < 0 && r != -ENOENT)
-                return failure_set(failure, r, "Busy", "The registration of \"%s\" cannot be removed: %s.",
+                return failure_set(failure, r, "SaveFailed", "The registration of \"%s\" cannot be removed: %s.",
                                    id, strerror(-r));
         g_hash_table_steal(d->engines, copy);
         engine_free(engine);
@@ -449,8 +447,11 @@ static void daemon_attach_store(void *userdata, int r) {
         g_auto(Failure) failure = FAILURE_INIT;
         uint64_t watchdog_us;
 
-        if (d->phase != DAEMON_STARTING)
+        if (d->phase != DAEMON_STARTING) {
+                if (r < 0)
+                        log_error("the store's directories cannot be read: %s", strerror(-r));
                 return;
+        }
         if (r < 0) {
                 daemon_fail(d, "the store's directories cannot be read", strerror(-r));
                 return;
@@ -470,7 +471,71 @@ static void daemon_attach_store(void *userdata, int r) {
         (void)sd_notifyf(0, "READY=1\nSTATUS=Serving %s", store_path(d->store));
 }
 
-int daemon_new(Config *config, GMainLoop *loop, Daemon **ret, Failure *failure) {
+/* ── after a crash ──────────────────────────────────────────────────────── */
+
+struct waiting {
+        Daemon *daemon;
+        GArray *events; /* of fan_event */
+};
+
+/* What waited when the last worker was killed. Where its descriptor is lost, its number is held
+ * by something else, and the file is opened again under it. */
+static void waiting_add(void *userdata, int number, const struct journal_entry *entry) {
+        struct waiting *w = userdata;
+        struct fan_event event = {.kind = entry->kind,
+                                  .fd = number,
+                                  .tid = entry->tid,
+                                  .offset = entry->offset,
+                                  .count = entry->count};
+        struct stat st;
+
+        if (fstat(number, &st) < 0 || st.st_dev != store_device_number(w->daemon->store) ||
+            !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) {
+                int fd = entry->has_handle ? handle_open(store_root(w->daemon->store), &entry->handle,
+                                                         O_RDONLY | O_NONBLOCK)
+                                           : -ESTALE;
+                if (fd < 0 || dup3(fd, number, O_CLOEXEC) < 0)
+                        log_warning("an access that waited over the crash is denied: its file cannot be "
+                                    "told any more");
+                fd_close(fd);
+        }
+        g_array_append_val(w->events, event);
+}
+
+static void daemon_take_events(Daemon *d, struct fan_event *events, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                Request *request = request_new_event(d->group, &events[i]);
+                if (events[i].kind == FAN_KIND_READDIR)
+                        lister_event(d->lister, request);
+                else
+                        files_event(d->files, request);
+        }
+}
+
+static void daemon_take_over(Daemon *d) {
+        struct waiting w = {.daemon = d, .events = g_array_new(FALSE, FALSE, sizeof(struct fan_event))};
+
+        journal_each(d->journal, waiting_add, &w);
+        log_notice("taking over from a worker that was killed: %u accesses wait", w.events->len);
+        daemon_take_events(d, (struct fan_event *)w.events->data, w.events->len);
+        g_array_unref(w.events);
+}
+
+/* The name may still be the dead worker's for a moment. */
+static int daemon_open_bus(Daemon *d, bool takeover, Failure *failure) {
+        int r = -1;
+
+        for (int tries = takeover ? 200 : 1; tries > 0 && r < 0; tries--) {
+                failure_clear(failure);
+                r = bus_open(d, d->config->bus, &d->bus, failure);
+                if (r < 0 && tries > 1)
+                        g_usleep(10000);
+        }
+        return r;
+}
+
+int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, Daemon **ret,
+               Failure *failure) {
         Daemon *d = g_new0(Daemon, 1);
         int r;
 
@@ -479,12 +544,14 @@ int daemon_new(Config *config, GMainLoop *loop, Daemon **ret, Failure *failure) 
         d->engines = g_hash_table_new(g_str_hash, g_str_equal);
         *ret = d;
 
-        r = fan_group_new(&d->group);
+        d->takeover = given->takeover;
+        r = given->group < 0 ? given->group : journal_open(given->journal, &d->journal);
         if (r < 0)
                 return failure_set(failure, r, "Kernel", r == -EPERM || r == -EACCES
                                            ? "cloudsyncd must be run as root (CAP_SYS_ADMIN): %s"
                                            : "this kernel has no fanotify pre-content events (Linux 6.14 "
                                              "or later is needed): %s", strerror(-r));
+        d->group = fan_group_adopt(given->group, d->journal);
         r = store_open(&(struct store_options){.path = config->path,
                                                .device = config->device,
                                                .filesystem = config->filesystem,
@@ -526,10 +593,19 @@ int daemon_new(Config *config, GMainLoop *loop, Daemon **ret, Failure *failure) 
         };
         d->lister = lister_new(&d->lister_options);
 
-        r = bus_open(d, config->bus, &d->bus, failure);
-        if (r < 0)
+        r = daemon_open_bus(d, given->takeover, failure);
+        if (r < 0 && !given->takeover)
                 return r;
+        if (r < 0) /* files come first */
+                log_error("%s", failure->text);
+        failure_clear(failure);
         daemon_load_engines(d);
+        if (given->takeover) {
+                /* Directories that are not listed are watched still, by the same group: people go on
+                 * at once, and the walk that finds them comes behind. */
+                daemon_take_over(d);
+                daemon_attach_store(d, 0);
+        }
         daemon_watch_events(d);
         lister_resume(d->lister, daemon_attach_store, d);
         return 0;
@@ -616,6 +692,7 @@ int daemon_free(Daemon *d) {
                 g_source_remove(d->stop_timer);
         store_close(d->store);
         fan_group_free(d->group);
+        journal_close(d->journal);
         g_hash_table_unref(d->engines);
         status = d->status;
         g_free(d);

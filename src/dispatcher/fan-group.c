@@ -22,6 +22,7 @@
 
 #include "dispatcher/fan-group.h"
 #include "dispatcher/fanotify-compat.h"
+#include "dispatcher/journal.h"
 #include "shared/fd.h"
 
 #include <errno.h>
@@ -41,10 +42,12 @@
 
 struct FanGroup {
         int fd;
-        bool broken; /* the kernel said something that we cannot parse */
+        bool owned;
+        Journal *journal; /* NULL: none (tests, tools) */
+        bool broken;      /* the kernel said something that we cannot parse */
 };
 
-int fan_group_new(FanGroup **ret) {
+int fan_group_create(void) {
         const unsigned flags = FAN_CLASS_PRE_CONTENT | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE |
                                FAN_UNLIMITED_MARKS | FAN_REPORT_TID;
         const unsigned event_flags = O_RDONLY | O_LARGEFILE | O_CLOEXEC | O_NOATIME | O_NONBLOCK;
@@ -52,19 +55,30 @@ int fan_group_new(FanGroup **ret) {
         autoclose int fd = fanotify_init(flags | FAN_REPORT_FD_ERROR, event_flags);
         if (fd < 0 && errno == EINVAL) /* before 6.13; the mark will say the rest */
                 fd = fanotify_init(flags, event_flags);
-        if (fd < 0)
-                return -errno;
+        return fd < 0 ? -errno : fd_steal(&fd);
+}
 
-        FanGroup *group = g_new0(FanGroup, 1);
-        group->fd = fd_steal(&fd);
-        *ret = group;
+int fan_group_new(FanGroup **ret) {
+        int fd = fan_group_create();
+        if (fd < 0)
+                return fd;
+        *ret = fan_group_adopt(fd, NULL);
+        (*ret)->owned = true;
         return 0;
+}
+
+FanGroup *fan_group_adopt(int fd, Journal *journal) {
+        FanGroup *group = g_new0(FanGroup, 1);
+        group->fd = fd;
+        group->journal = journal;
+        return group;
 }
 
 void fan_group_free(FanGroup *group) {
         if (group == NULL)
                 return;
-        fd_close(group->fd);
+        if (group->owned)
+                fd_close(group->fd);
         g_free(group);
 }
 
@@ -198,7 +212,8 @@ static bool event_classify(struct fan_event *event) {
 int fan_group_read(FanGroup *group, struct fan_event *events, size_t n, unsigned *ret_lost) {
         /* An event takes sizeof(metadata) bytes, with a range twice as many: a buffer for n
          * of the short ones never holds more than n, and holds a long one from n = 2 on. */
-        uint8_t buffer[READ_EVENTS_MAX * FAN_EVENT_METADATA_LEN] __attribute__((aligned(8)));
+        uint8_t own[READ_EVENTS_MAX * FAN_EVENT_METADATA_LEN] __attribute__((aligned(8)));
+        uint8_t *buffer = group->journal != NULL ? journal_buffer(group->journal) : own;
         size_t capacity = MIN(n, READ_EVENTS_MAX) * FAN_EVENT_METADATA_LEN;
         ssize_t length;
 
@@ -218,11 +233,18 @@ int fan_group_read(FanGroup *group, struct fan_event *events, size_t n, unsigned
         while ((r = fan_buffer_next(buffer, (size_t)length, &position, &event)) > 0) {
                 if (event.fd < 0)
                         (*ret_lost)++;
-                else if (event_classify(&event))
+                else {
+                        /* What is neither file nor directory is handed out as an access, and
+                         * allowed as not ours: nothing is answered before the journal knows all. */
+                        if (!event_classify(&event))
+                                event.kind = FAN_KIND_ACCESS;
+                        if (group->journal != NULL)
+                                (void)journal_add(group->journal, &event);
                         events[taken++] = event;
-                else
-                        (void)fan_group_answer(group, &event, 0);
+                }
         }
+        if (group->journal != NULL && length > 0)
+                journal_buffer_done(group->journal);
         if (r < 0)
                 group->broken = true; /* hand out what was taken first */
         /* 0 may also mean that all of these were not for the caller; whatever is still
@@ -265,7 +287,10 @@ int fan_group_answer(FanGroup *group, struct fan_event *event, int r) {
         int answered = write_response(group, event->fd, response_for(r));
         if (answered == -EINVAL && r < 0)
                 answered = write_response(group, event->fd, FAN_DENY); /* plain EPERM */
-        /* Closed last: the number names the event. */
+        /* The entry ends after the answer, and the descriptor is closed last: its number names
+         * the event (see journal.h). */
+        if (group->journal != NULL)
+                journal_end(group->journal, event->fd);
         event->fd = fd_close(event->fd);
         return answered == -ENOENT ? 0 : answered; /* ENOENT: the thread was killed */
 }

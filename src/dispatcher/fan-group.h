@@ -37,6 +37,11 @@ struct fan_event {
  * event descriptors, FAN_REPORT_FD_ERROR where the kernel has it.
  * -ENOSYS/-EINVAL: the kernel is too old (older than 6.14) or lacks permission events. */
 int fan_group_new(FanGroup **ret);
+/* The same, as a descriptor; and an object for a group that exists already, whose events go
+ * through `journal` (borrowed). The descriptor is borrowed: it outlives the object. */
+int fan_group_create(void);
+struct Journal;
+FanGroup *fan_group_adopt(int fd, struct Journal *journal);
 void fan_group_free(FanGroup *group);
 int fan_group_fd(const FanGroup *group); /* borrowed; readable = events wait */
 

@@ -8,6 +8,7 @@
  */
 
 #include "dispatcher/daemon-main.h"
+#include "dispatcher/supervise.h"
 #include "dispatcher/work.h"
 #include "shared/log.h"
 
@@ -34,15 +35,15 @@ static void raise_limits(void) {
         }
 }
 
-int main(int argc, char **argv) {
+static int worker(int argc, char **argv, const struct supervised *given) {
         g_auto(Failure) failure = FAILURE_INIT;
         g_autoptr(Config) config = NULL;
         g_autoptr(GMainLoop) loop = NULL;
         Daemon *daemon = NULL;
         bool exit_now = false;
+        sigset_t signals;
         int r;
 
-        log_open("cloudsyncd", LOG_INFO);
         r = config_load(argc, argv, &config, &exit_now, &failure);
         if (r < 0) {
                 log_error("%s", failure.text);
@@ -51,6 +52,7 @@ int main(int argc, char **argv) {
         if (exit_now)
                 return 0;
         log_set_level(config->log_level);
+        (void)supervised_clean(given);
 
         /* A broken lease would send SIGIO, a closed channel SIGPIPE: both are told otherwise. */
         (void)signal(SIGIO, SIG_IGN);
@@ -60,7 +62,7 @@ int main(int argc, char **argv) {
 
         loop = g_main_loop_new(NULL, FALSE);
         work_start();
-        r = daemon_new(config, loop, &daemon, &failure);
+        r = daemon_new(config, loop, given, &daemon, &failure);
         if (r < 0) {
                 log_error("%s", failure.text);
                 daemon_free(daemon);
@@ -68,6 +70,17 @@ int main(int argc, char **argv) {
         }
         g_unix_signal_add(SIGTERM, on_signal, daemon);
         g_unix_signal_add(SIGINT, on_signal, daemon);
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        sigaddset(&signals, SIGINT);
+        (void)pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
         g_main_loop_run(loop);
-        return daemon_free(daemon);
+        r = daemon_free(daemon);
+        supervised_forget();
+        return r;
+}
+
+int main(int argc, char **argv) {
+        log_open("cloudsyncd", LOG_INFO);
+        return supervise(argc, argv, worker);
 }

@@ -12,7 +12,7 @@
  * The order in store_open() is what makes it safe: the private mount first, the lock
  * through it, the mark on the superblock, and only store_attach() makes a path. A store
  * that outlived its daemon (killed, its mount still there) is taken over: same superblock,
- * a new mark, and the old mount at Path is replaced.
+ * a new mark, and the mount at Path becomes ours.
  *
  * Descriptors: `public` is the mount itself (O_PATH), so that detaching names the mount and
  * not a path, which may mean another mount by then. `private` keeps the private mount
@@ -35,8 +35,6 @@
 
 #define PUBLIC_ATTRIBUTES (MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID)
 #define PRIVATE_ATTRIBUTES (PUBLIC_ATTRIBUTES | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOATIME)
-/* Old mounts of ours that may be stacked at Path, one for each daemon that was killed. */
-#define TAKE_OVER_MAX 64
 
 static void store_free(Store *store) {
         fd_close(store->staging);
@@ -269,29 +267,32 @@ int store_open(const struct store_options *options, FanGroup *group, Store **ret
         return 0;
 }
 
-/* Takes away what a killed daemon left at Path, and refuses what is not ours. */
-static int clear_path(Store *store, Failure *failure) {
-        for (int i = 0; i < TAKE_OVER_MAX; i++) {
-                struct store_mount_info info;
-                int r = store_mount_info_load(store->path, 0, &info);
-                if (r < 0)
-                        return r;
-                if (!info.found)
-                        return 0;
-                bool ours = info.device == store->files ||
-                            (g_strcmp0(info.source, store->device) == 0 &&
-                             g_strcmp0(info.filesystem, store->filesystem) == 0);
-                if (!ours)
-                        r = failure_set(failure, -EBUSY, "StoreBusy",
-                                        "Something else is mounted at %s (%s); unmount it, or choose another Path=.",
-                                        store->path, info.source);
-                else if (umount2(store->path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-                        r = -errno;
-                store_mount_info_clear(&info);
-                if (r < 0)
-                        return r;
-        }
-        return -EBUSY;
+/* What is mounted at Path: nothing (0), the store, left by a killed daemon (1), or something
+ * else, which is refused. */
+static int look_at_path(Store *store, Failure *failure) {
+        struct store_mount_info info;
+        int r = store_mount_info_load(store->path, 0, &info);
+        if (r < 0 || !info.found)
+                return r;
+        r = info.device == store->files || (g_strcmp0(info.source, store->device) == 0 &&
+                                            g_strcmp0(info.filesystem, store->filesystem) == 0);
+        if (r == 0)
+                r = failure_set(failure, -EBUSY, "StoreBusy",
+                                "Something else is mounted at %s (%s); unmount it, or choose another Path=.",
+                                store->path, info.source);
+        store_mount_info_clear(&info);
+        return r;
+}
+
+/* The mount that is there already becomes ours: whoever is in it, or has mounted something below
+ * it, does not notice. */
+static int adopt_mount(Store *store) {
+        autoclose int fd = open(store->path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        fd_close(store->public);
+        store->public = fd_steal(&fd);
+        return store_mount_id(store->public, &store->mount_id);
 }
 
 int store_attach(Store *store, Failure *failure) {
@@ -299,8 +300,10 @@ int store_attach(Store *store, Failure *failure) {
 
         if (store->device == NULL || store->attached)
                 return 0;
-        int r = clear_path(store, failure);
-        if (r >= 0 && move_mount(store->public, "", AT_FDCWD, store->path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        int r = look_at_path(store, failure);
+        if (r > 0)
+                r = adopt_mount(store);
+        else if (r == 0 && move_mount(store->public, "", AT_FDCWD, store->path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
                 r = -errno;
         if (r < 0)
                 return failure_set(failure, r, "StoreUnusable", "Cannot attach the store at %s: %s.",

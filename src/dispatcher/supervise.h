@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * supervise — a process that does nothing, so that it does not die
+ *
+ * cloudsyncd is two processes. The supervisor makes the fanotify group and the
+ * journal, and then a worker that shares its table of descriptors (CLONE_FILES, no exec).
+ * The worker is the daemon. When it is killed, the table lives on: the group, the
+ * journal, and the descriptor of every event under its number, so that no pending access is
+ * let through and no new event can get an old number. The next worker, some
+ * milliseconds later, closes what it does not know, and goes on with what waits.
+ *
+ * The group and the journal are also in the service manager's fd store, when there is one:
+ * if supervisor and worker are killed together, the next start gets them back
+ * (LISTEN_FDS). The events' descriptors are lost then, and their numbers are taken again, by
+ * the files' handles in the journal, before anything else is opened.
+ *
+ * The supervisor allocates nothing, opens nothing and reads nothing while a worker lives; it
+ * passes on SIGTERM and SIGINT, and ends with the worker's exit status. Only a death by a
+ * signal is answered with a new worker.
+ */
+
+#include <stdbool.h>
+
+struct supervised {
+        int group;    /* the fanotify group; or -errno: it could not be made */
+        int journal;
+        bool takeover; /* there was a worker before: events may wait, the store is attached */
+};
+
+/* The daemon. Called in the worker, with SIGTERM and SIGINT blocked; returns the exit status. */
+typedef int (*supervised_main_fn)(int argc, char **argv, const struct supervised *given);
+
+/* Does not return before the daemon is to end; returns its exit status. */
+int supervise(int argc, char **argv, supervised_main_fn worker);
+
+/* In the worker, before it opens anything: closes what an earlier worker left, and
+ * takes the numbers of waiting events whose descriptors are lost. */
+int supervised_clean(const struct supervised *given);
+/* A clean end: nothing is to be handed over. */
+void supervised_forget(void);
