@@ -223,6 +223,18 @@ static void test_credentials(void) {
         }
 }
 
+/* Through a proxy, for a host that only the proxy could know. */
+static void test_proxy(void) {
+        g_autofree char *proxy = faulty_url("");
+        const char *settings[] = {"url", "http://host.invalid/", "proxy", proxy, "bearer", "t", NULL};
+        auto_fake struct fake *fake = open_fs(settings);
+        struct cs_fetch fetch = fetch_of("auth/f", V, PART);
+        auto_request struct cs_request *request = fake_fetch(fake, &fetch);
+
+        g_assert_cmpint(request->result, ==, 0);
+        check_bytes(request, fetch.offset);
+}
+
 static void test_no_server(void) {
         struct {
                 const char *url;
@@ -329,6 +341,7 @@ void add_fault_tests(void) {
         g_test_add_func("/httpfs/fetch/faults", test_faults);
         g_test_add_func("/httpfs/fetch/resume", test_resume);
         g_test_add_func("/httpfs/fetch/credentials", test_credentials);
+        g_test_add_func("/httpfs/fetch/proxy", test_proxy);
         g_test_add_func("/httpfs/fetch/no-server", test_no_server);
         g_test_add_func("/httpfs/fetch/cancel", test_cancel);
         g_test_add_func("/httpfs/fetch/cancel-in-write", test_cancel_in_write);

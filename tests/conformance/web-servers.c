@@ -105,6 +105,13 @@ void server_stop(struct server *server) {
         server->pid = 0;
 }
 
+void server_free(struct server *server) {
+        server_stop(server);
+        g_free(server->directory);
+        g_free(server->why_not);
+        g_free(server);
+}
+
 char *server_url(const struct server *server, const char *scheme, const char *path) {
         return g_strdup_printf("%s://127.0.0.1:%d/%s", scheme, server->port, path);
 }

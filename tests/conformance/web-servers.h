@@ -28,6 +28,7 @@ struct server *server_lighttpd(const char *base, const char *tree, bool webdav);
 struct server *server_apache(const char *base, const char *tree, bool webdav);
 struct server *server_python(const char *base, const char *script, const char *const *arguments);
 void server_stop(struct server *server);
+void server_free(struct server *server); /* stops it too */
 
 /* "http://127.0.0.1:PORT/" (https for NGINX_TLS: give the scheme). To g_free(). */
 char *server_url(const struct server *server, const char *scheme, const char *path);

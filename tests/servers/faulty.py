@@ -6,7 +6,8 @@
 
 Everything is made up here; no file is read. /FAULT/NAME is a file of SIZE bytes whose byte i is
 content(i), served with ETag and Last-Modified as FAULT says. /list/KIND/ are listings, good and
-bad. OTHER_PORT is another faulty.py for redirects to another origin.
+bad. OTHER_PORT is another faulty.py for redirects to another origin. Asked as a proxy
+it answers all hosts' URLs as its own.
 
     GET /.seen      {"requests": N, "authorization": [paths that were asked with one]}
     GET /.reset     forget what was seen, and the state of faults that happen once
@@ -58,6 +59,8 @@ class Connection:
         if not line:
             return False
         self.method, self.path, _ = line.decode('latin-1').split(' ', 2)
+        # As a proxy it is asked for whole URLs, and answers them itself.
+        self.path = re.sub(r'^http://[^/]*', '', self.path)
         self.headers = {}
         while True:
             line = self.file.readline(65536).decode('latin-1').strip()
