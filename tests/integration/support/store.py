@@ -102,10 +102,23 @@ class Store:
         if self.path in mounts_below(self.world.dir):
             raise AssertionError('the store is still mounted after SIGTERM')
 
+    def worker_pid(self):
+        """cloudsyncd is two processes: a supervisor, and a worker that does the work."""
+        def child():
+            with open('/proc/%d/task/%d/children' % (self.daemon.pid, self.daemon.pid),
+                      encoding='ascii') as f:
+                pids = f.read().split()
+            return int(pids[0]) if pids else None
+        return wait_until(child, 'the worker is there')
+
     def kill(self):
-        """SIGKILL. Pending accesses are allowed by the kernel then. Its mount stays:
+        """SIGKILL of all of it. Pending accesses are allowed by the kernel then. Its mount stays:
         it is taken away here, as a service manager's clean-up would."""
+        worker = self.worker_pid() if self.daemon.alive() else None
         self.daemon.kill()
+        if worker:
+            wait_until(lambda: not os.path.exists('/proc/%d' % worker)
+                       or is_zombie(worker), 'the worker is gone')
         while self.path in mounts_below(self.world.dir):
             run(['umount', '-l', self.path])
 
@@ -180,6 +193,14 @@ class Store:
         """The engine's provider, once there is one."""
         return wait_until(lambda: self.engine_property(engine, 'Pid'),
                           'engine %s has a process' % engine)
+
+
+def is_zombie(pid):
+    try:
+        with open('/proc/%d/stat' % pid, encoding='ascii', errors='replace') as f:
+            return f.read().rpartition(')')[2].split()[0] == 'Z'
+    except FileNotFoundError:
+        return True
 
 
 def gather_modules(target):
