@@ -66,19 +66,34 @@ static bool process_holds(const char *pid, dev_t files) {
         return found;
 }
 
+/* Our supervisor (supervise.h): the parent, when it is the same program. It shares our table of
+ * descriptors, so that what we hold open of the store shows there as well. */
+static pid_t supervisor(void) {
+        struct stat own, other;
+        char path[64];
+
+        snprintf(path, sizeof path, "/proc/%d/exe", (int)getppid());
+        return stat("/proc/self/exe", &own) == 0 && stat(path, &other) == 0 &&
+                               own.st_dev == other.st_dev && own.st_ino == other.st_ino
+                       ? getppid()
+                       : -1;
+}
+
 bool store_in_use(dev_t superblock, dev_t files, uint64_t own_mount) {
         g_autoptr(GHashTable) namespaces = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         DIR *dir = opendir("/proc");
         if (dir == NULL)
                 return true; /* not known: the careful answer */
 
-        char self[24];
+        char self[24], parent[24];
         snprintf(self, sizeof self, "%d", (int)getpid());
+        snprintf(parent, sizeof parent, "%d", (int)supervisor());
         bool found = table_has(self, superblock, own_mount);
         const struct dirent *entry;
         while (!found && (entry = readdir(dir)) != NULL) {
                 char path[64], space[64];
-                if (!g_ascii_isdigit(entry->d_name[0]) || strcmp(entry->d_name, self) == 0)
+                if (!g_ascii_isdigit(entry->d_name[0]) || strcmp(entry->d_name, self) == 0 ||
+                    strcmp(entry->d_name, parent) == 0)
                         continue;
                 snprintf(path, sizeof path, "/proc/%.20s/ns/mnt", entry->d_name);
                 ssize_t n = readlink(path, space, sizeof space - 1);
