@@ -16,6 +16,8 @@
 #include "shared/fd.h"
 
 #define MIB (1024u * 1024u)
+#define STORM 1200u /* requests */
+#define RATE 8000u
 
 static void assert_pattern(const struct reply *reply, uint64_t length) {
         g_assert_cmpuint(reply->data->len, ==, length);
@@ -375,8 +377,8 @@ static void test_storm(const void *module) {
         g_autoptr(GPtrArray) open = g_ptr_array_new();
         unsigned good = 0, cancelled = 0;
 
-        for (unsigned n = 0; n < 3000 || peer->open > 0;) {
-                while (n < 3000 && peer->open < 64) {
+        for (unsigned n = 0; n < STORM || peer->open > 0;) {
+                while (n < STORM && peer->open < 64) {
                         uint64_t length = g_test_rand_int_range(1, 5) == 1
                                                   ? (uint64_t)g_test_rand_int_range(1, 600000)
                                                   : (uint64_t)g_test_rand_int_range(1, 20000);
@@ -406,8 +408,8 @@ static void test_storm(const void *module) {
                         cancelled++;
                 }
         }
-        g_assert_cmpuint(good, >, 2500);
-        g_assert_cmpuint(good + cancelled, ==, 3000);
+        g_assert_cmpuint(good, >, STORM * 4 / 5);
+        g_assert_cmpuint(good + cancelled, ==, STORM);
         while (peer_release_one(peer))
                 ;
         peer_quit(peer);
@@ -418,8 +420,8 @@ static void test_rate(const void *module) {
         gint64 begin = g_get_monotonic_time(), took;
         unsigned n = 0;
 
-        while (n < 20000 || peer->open > 0) {
-                while (n < 20000 && peer->open < 32) {
+        while (n < RATE || peer->open > 0) {
+                while (n < RATE && peer->open < 32) {
                         (void)peer_fetch(peer, "good", "v", 4096, 0, 4096);
                         n++;
                 }
@@ -427,7 +429,7 @@ static void test_rate(const void *module) {
         }
         took = g_get_monotonic_time() - begin;
         g_test_message("%s: %.0f small files a second", (const char *)module,
-                       20000.0 * G_USEC_PER_SEC / (double)took);
+                       (double)RATE * G_USEC_PER_SEC / (double)took);
         peer_quit(peer);
 }
 
