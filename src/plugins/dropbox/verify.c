@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "plugins/dropbox/verify.h"
+
+#include <glib.h>
+#include <pthread.h>
+#include <string.h>
+
+#define VERSIONS_MAX 1024u
+#define BLOCKS_MAX 262144u /* a file of 1 TiB: 8 MiB of digests */
+#define PARTIALS_MAX 64u
+
+/* A block's hash that waits for the byte at `position`. */
+struct partial {
+        uint64_t position;
+        GChecksum *sum;
+};
+
+struct version {
+        GList link; /* in verify.order; data: this */
+        char *name;
+        uint64_t size, n_blocks, n_known;
+        uint8_t *digests; /* NULL until the first is there */
+        uint8_t *known;   /* a byte for each block */
+        uint8_t hash[CONTENT_HASH_SIZE];
+        unsigned mismatches, runs;
+        GArray *partials; /* of struct partial */
+};
+
+struct verify {
+        pthread_mutex_t lock;
+        GHashTable *versions; /* name → struct version */
+        GQueue order;         /* the longest unused first */
+};
+
+struct verify_run {
+        struct verify *verify;
+        struct version *version;
+        uint64_t position;
+        GChecksum *sum; /* of the block at position; NULL: its begin was not seen */
+};
+
+static void partials_clear(struct version *v) {
+        for (guint i = 0; i < v->partials->len; i++)
+                g_checksum_free(g_array_index(v->partials, struct partial, i).sum);
+        g_array_set_size(v->partials, 0);
+}
+
+static void version_free(struct version *v) {
+        partials_clear(v);
+        g_array_unref(v->partials);
+        g_free(v->digests);
+        g_free(v->known);
+        g_free(v->name);
+        g_free(v);
+}
+
+struct verify *verify_new(void) {
+        struct verify *verify = g_new0(struct verify, 1);
+
+        pthread_mutex_init(&verify->lock, NULL);
+        verify->versions = g_hash_table_new(g_str_hash, g_str_equal);
+        return verify;
+}
+
+static void version_drop(struct verify *verify, struct version *v) {
+        g_hash_table_remove(verify->versions, v->name);
+        g_queue_unlink(&verify->order, &v->link);
+        version_free(v);
+}
+
+void verify_free(struct verify *verify) {
+        GList *link;
+
+        if (verify == NULL)
+                return;
+        while ((link = verify->order.head) != NULL)
+                version_drop(verify, link->data);
+        g_hash_table_unref(verify->versions);
+        pthread_mutex_destroy(&verify->lock);
+        g_free(verify);
+}
+
+static void make_room(struct verify *verify) {
+        GList *next;
+
+        for (GList *link = verify->order.head; link && verify->order.length > VERSIONS_MAX; link = next) {
+                struct version *v = link->data;
+
+                next = link->next;
+                if (v->runs == 0)
+                        version_drop(verify, v);
+        }
+}
+
+static struct version *version_get(struct verify *verify, const char *name, uint64_t size,
+                                   const uint8_t *hash) {
+        struct version *v = g_hash_table_lookup(verify->versions, name);
+
+        if (v == NULL) {
+                v = g_new0(struct version, 1);
+                v->link.data = v;
+                v->name = g_strdup(name);
+                v->size = size;
+                v->n_blocks = content_hash_blocks(size);
+                v->partials = g_array_new(FALSE, FALSE, sizeof(struct partial));
+                memcpy(v->hash, hash, CONTENT_HASH_SIZE);
+                g_hash_table_insert(verify->versions, v->name, v);
+        } else
+                g_queue_unlink(&verify->order, &v->link);
+        g_queue_push_tail_link(&verify->order, &v->link);
+        return v;
+}
+
+static void forget_blocks(struct version *v, uint64_t begin, uint64_t end) {
+        if (v->known == NULL)
+                return;
+        for (uint64_t i = begin / CONTENT_HASH_BLOCK; i < v->n_blocks && i * CONTENT_HASH_BLOCK < end; i++) {
+                v->n_known -= v->known[i];
+                v->known[i] = 0;
+        }
+}
+
+/* Hashes under way of bytes that are fetched again. */
+static void forget_partials(struct version *v, uint64_t begin, uint64_t end) {
+        for (guint i = v->partials->len; i-- > 0;) {
+                struct partial *p = &g_array_index(v->partials, struct partial, i);
+                uint64_t from = p->position / CONTENT_HASH_BLOCK * CONTENT_HASH_BLOCK;
+
+                if (p->position > begin && from < end) {
+                        g_checksum_free(p->sum);
+                        g_array_remove_index_fast(v->partials, i);
+                }
+        }
+}
+
+static GChecksum *take_partial(struct version *v, uint64_t position) {
+        for (guint i = 0; i < v->partials->len; i++) {
+                struct partial *p = &g_array_index(v->partials, struct partial, i);
+
+                if (p->position == position) {
+                        GChecksum *sum = p->sum;
+                        g_array_remove_index_fast(v->partials, i);
+                        return sum;
+                }
+        }
+        return NULL;
+}
+
+struct verify_run *verify_begin(struct verify *verify, const char *version, uint64_t size,
+                                const uint8_t hash[static CONTENT_HASH_SIZE], uint64_t offset,
+                                uint64_t length) {
+        struct verify_run *run = g_new0(struct verify_run, 1);
+        struct version *v;
+
+        run->verify = verify;
+        run->position = offset;
+        pthread_mutex_lock(&verify->lock);
+        v = version_get(verify, version, size, hash);
+        run->version = v;
+        v->runs++;
+        forget_blocks(v, offset, offset + length);
+        forget_partials(v, offset, offset + length);
+        if (offset % CONTENT_HASH_BLOCK == 0)
+                run->sum = g_checksum_new(G_CHECKSUM_SHA256);
+        else
+                run->sum = take_partial(v, offset);
+        make_room(verify);
+        pthread_mutex_unlock(&verify->lock);
+        return run;
+}
+
+static void block_done(struct verify_run *run) {
+        struct version *v = run->version;
+        uint64_t block = (run->position - 1) / CONTENT_HASH_BLOCK;
+        gsize length = CONTENT_HASH_SIZE;
+
+        pthread_mutex_lock(&run->verify->lock);
+        if (v->known == NULL && v->n_blocks <= BLOCKS_MAX) {
+                v->digests = g_malloc0(v->n_blocks * CONTENT_HASH_SIZE);
+                v->known = g_malloc0(v->n_blocks);
+        }
+        if (v->known != NULL && block < v->n_blocks) {
+                g_checksum_get_digest(run->sum, v->digests + block * CONTENT_HASH_SIZE, &length);
+                v->n_known += !v->known[block];
+                v->known[block] = 1;
+        }
+        pthread_mutex_unlock(&run->verify->lock);
+        g_clear_pointer(&run->sum, g_checksum_free);
+}
+
+void verify_update(struct verify_run *run, const void *bytes, uint64_t length) {
+        const guchar *p = bytes;
+
+        while (length > 0) {
+                uint64_t n = MIN(length, CONTENT_HASH_BLOCK - run->position % CONTENT_HASH_BLOCK);
+
+                if (run->sum != NULL)
+                        g_checksum_update(run->sum, p, (gssize)n);
+                run->position += n;
+                p += n;
+                length -= n;
+                if (run->position % CONTENT_HASH_BLOCK != 0 && run->position != run->version->size)
+                        continue;
+                if (run->sum != NULL)
+                        block_done(run);
+                if (run->position != run->version->size)
+                        run->sum = g_checksum_new(G_CHECKSUM_SHA256);
+        }
+}
+
+/* Under the lock: keeps a hash that the next fetch may continue. */
+static void keep_partial(struct verify_run *run) {
+        struct version *v = run->version;
+        struct partial partial = {run->position, run->sum};
+
+        if (run->sum == NULL || run->position % CONTENT_HASH_BLOCK == 0 || v->partials->len >= PARTIALS_MAX)
+                return;
+        g_array_append_val(v->partials, partial);
+        run->sum = NULL;
+}
+
+enum verify_result verify_end(struct verify_run *run, unsigned *ret_mismatches) {
+        struct verify *verify = run->verify;
+        struct version *v = run->version;
+        enum verify_result result = VERIFY_UNKNOWN;
+        uint8_t hash[CONTENT_HASH_SIZE];
+
+        pthread_mutex_lock(&verify->lock);
+        keep_partial(run);
+        v->runs--;
+        if (v->known != NULL && v->n_known == v->n_blocks) {
+                content_hash_combine(v->digests, v->n_blocks, hash);
+                result = memcmp(hash, v->hash, CONTENT_HASH_SIZE) == 0 ? VERIFY_GOOD : VERIFY_MISMATCH;
+        }
+        if (result == VERIFY_MISMATCH) {
+                v->mismatches++;
+                forget_blocks(v, 0, v->size);
+                partials_clear(v);
+        }
+        *ret_mismatches = v->mismatches;
+        if (result == VERIFY_GOOD && v->runs == 0)
+                version_drop(verify, v);
+        pthread_mutex_unlock(&verify->lock);
+        if (run->sum)
+                g_checksum_free(run->sum);
+        g_free(run);
+        return result;
+}
+
+void verify_break(struct verify_run *run) {
+        if (run == NULL)
+                return;
+        pthread_mutex_lock(&run->verify->lock);
+        keep_partial(run);
+        run->version->runs--;
+        pthread_mutex_unlock(&run->verify->lock);
+        if (run->sum)
+                g_checksum_free(run->sum);
+        g_free(run);
+}

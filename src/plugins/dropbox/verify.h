@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * verify — is the content that was handed over the content that Dropbox hashed?
+ *
+ * The hash of a file is known only when all its blocks of 4 MiB are, but the dispatcher fetches a
+ * large file in several pieces at once, and a piece that broke goes on where it broke. So the
+ * digests of blocks are gathered by version, in memory, from whatever fetch brings all of a block,
+ * and the fetch that brings the last one finds out. A hash under way is kept when its fetch ends
+ * early, for the one that continues at that byte.
+ *
+ * A file of which parts were fetched that do not make up whole blocks (reads by ranges), or by a
+ * process that is gone, cannot be verified: then it is not. What is refetched is forgotten first, so
+ * that nothing is called good by digests of other bytes than those that count.
+ *
+ * From any thread. One verify_run belongs to one thread.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "plugins/dropbox/content-hash.h"
+
+struct verify;
+struct verify_run; /* one fetch */
+
+struct verify *verify_new(void);
+void verify_free(struct verify *verify);
+
+/* A fetch of [offset, offset + length) of a version begins. `hash`: of all of it. */
+struct verify_run *verify_begin(struct verify *verify, const char *version, uint64_t size,
+                                const uint8_t hash[static CONTENT_HASH_SIZE], uint64_t offset,
+                                uint64_t length);
+/* The next bytes. */
+void verify_update(struct verify_run *run, const void *bytes, uint64_t length);
+
+enum verify_result {
+        VERIFY_UNKNOWN,  /* not all blocks are known */
+        VERIFY_GOOD,
+        VERIFY_MISMATCH, /* what was known of this version is forgotten */
+};
+
+/* All bytes of the fetch were given: frees the run. *ret_mismatches: of this version so far. */
+enum verify_result verify_end(struct verify_run *run, unsigned *ret_mismatches);
+/* The fetch ended early; what was given to update() was handed over. Frees. NULL is fine. */
+void verify_break(struct verify_run *run);
