@@ -22,6 +22,7 @@ struct bus_source {
         GSource source;
         sd_bus *connection; /* a reference */
         gpointer tag;       /* of the descriptor */
+        int events;         /* what it is polled for */
         bus_lost_fn lost;
         void *userdata;
 };
@@ -36,7 +37,10 @@ static gboolean source_prepare(GSource *source, int *timeout) {
         events = sd_bus_get_events(s->connection);
         if (events < 0) /* closing: dispatch finds out why */
                 return TRUE;
-        g_source_modify_unix_fd(source, s->tag, (GIOCondition)events);
+        if (events != s->events) { /* it wakes the loop, each time: a busy loop otherwise */
+                s->events = events;
+                g_source_modify_unix_fd(source, s->tag, (GIOCondition)events);
+        }
         if (sd_bus_get_timeout(s->connection, &until) < 0)
                 return TRUE;
         if (until == UINT64_MAX)
