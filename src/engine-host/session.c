@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * session — from HELLO to the end; see session.h
+ * session — from READY to the end; see session.h, and session-start.c for what is before
  *
- * HELLO, SETTING…, START, then the module is loaded and opened, then READY, then
- * requests until QUIT or end of file. The dispatcher is trusted, but a packet that
- * does not parse or does not fit ends the session: something is broken, and a fresh
+ * Requests until QUIT or end of file. The dispatcher is trusted, but a packet that does
+ * not parse or does not fit ends the session: something is broken, and a fresh
  * process is the best repair.
  */
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "engine-host/loader.h"
 #include "engine-host/session.h"
-#include "shared/fd.h"
 #include "shared/log.h"
-#include "shared/names.h"
 
 #define DRAIN_SECONDS 5u /* for requests to end after QUIT */
 #define CLOSE_SECONDS 5u /* for the engine's close() after that */
@@ -63,15 +58,6 @@ int session_send_two(struct session *s, const struct channel_message *first,
                 sent += (unsigned)n;
         }
         return 0;
-}
-
-static int send_fail(struct session *s, int error, const char *detail) {
-        struct channel_message m = {.type = CHANNEL_FAILED, .result = error, .detail = detail};
-
-        if (!*s->last_error) /* else the engine has logged it */
-                log_about(LOG_ERR, s->id ? s->id : "?", NULL, "%s", detail);
-        (void)session_send(s, &m);
-        return EXIT_FAILURE;
 }
 
 /* Sets the flag of every request, so that whoever waits for a slot gives up. */
@@ -251,124 +237,6 @@ static int serve(struct session *s) {
         return EXIT_SUCCESS;
 }
 
-static int add_setting(struct session *s, const struct channel_message *m) {
-        if (g_hash_table_size(s->settings) >= NAME_SETTINGS_MAX)
-                return -EBADMSG;
-        g_hash_table_insert(s->settings, g_strdup(m->key), g_strdup(m->value));
-        return 0;
-}
-
-static int hello(struct session *s, const struct channel_message *m, int fd) {
-        if (s->id || fd < 0)
-                return -EBADMSG;
-        s->id = g_strdup(m->id);
-        s->module = g_strdup(m->module);
-        s->state_dir = *m->state_dir ? g_strdup(m->state_dir) : NULL;
-        if (m->version != CHANNEL_VERSION)
-                return -EPROTO;
-        return slots_init(&s->slots, fd);
-}
-
-/* Until START: 0; 1: the dispatcher left; -errno. */
-static int handshake(struct session *s) {
-        char packet[CHANNEL_PACKET_MAX];
-        struct channel_message m;
-
-        for (;;) {
-                autoclose int fd = -1;
-                int r = channel_receive(s->socket, packet, sizeof(packet), &fd);
-
-                if (r <= 0)
-                        return r < 0 ? r : 1;
-                r = channel_parse(packet, (size_t)r, &m);
-                if (r < 0)
-                        return r;
-                if (m.type == CHANNEL_QUIT)
-                        return 1;
-                if (m.type == CHANNEL_HELLO)
-                        r = hello(s, &m, fd);
-                else if (m.type == CHANNEL_SETTING && s->id)
-                        r = add_setting(s, &m);
-                else if (m.type == CHANNEL_START && s->id)
-                        return 0;
-                else
-                        r = -EBADMSG;
-                if (r < 0)
-                        return r;
-        }
-}
-
-/* Required ones are there; unknown ones are worth a word, they may be misspelt. */
-static int check_settings(struct session *s, char *reason, size_t size) {
-        GHashTableIter iter;
-        const char *key;
-
-        if (!s->ops->settings)
-                return 0;
-        for (const struct cs_setting_info *i = s->ops->settings; i->key; i++)
-                if (i->required && !g_hash_table_contains(s->settings, i->key)) {
-                        (void)snprintf(reason, size, "the setting '%s' is missing (%s)", i->key,
-                                       i->help ? i->help : "required");
-                        return -EINVAL;
-                }
-        g_hash_table_iter_init(&iter, s->settings);
-        while (g_hash_table_iter_next(&iter, (void **)&key, NULL)) {
-                const struct cs_setting_info *i = s->ops->settings;
-
-                while (i->key && strcmp(i->key, key) != 0)
-                        i++;
-                if (!i->key)
-                        log_about(LOG_WARNING, s->id, NULL, "the engine knows no setting '%s'",
-                                  key);
-        }
-        return 0;
-}
-
-static int open_engine(struct session *s, char *reason, size_t size) {
-        int r;
-
-        s->opening = true;
-        r = s->ops->open(&s->host, &s->instance);
-        pthread_mutex_lock(&s->lock);
-        s->opening = false;
-        if (r > 0)
-                r = -EINVAL;
-        if (r < 0) {
-                if (*s->last_error)
-                        (void)g_strlcpy(reason, s->last_error, size);
-                else
-                        (void)snprintf(reason, size, "the engine could not be opened: %s",
-                                       strerror(-r));
-        }
-        pthread_mutex_unlock(&s->lock);
-        return r < -4095 ? -EINVAL : r;
-}
-
-static int start(struct session *s) {
-        char reason[CHANNEL_DETAIL_MAX] = "";
-        struct channel_message ready = {.type = CHANNEL_READY};
-        uint32_t limit;
-        int r;
-
-        s->host.id = s->id;
-        s->host.state_dir = s->state_dir;
-        r = loader_open(s->module_dir, s->module, s->module_owner, &s->ops, reason,
-                        sizeof(reason));
-        if (r == 0)
-                r = check_settings(s, reason, sizeof(reason));
-        if (r == 0)
-                r = open_engine(s, reason, sizeof(reason));
-        if (r < 0)
-                return send_fail(s, r, reason);
-        limit = s->ops->max_requests ? s->ops->max_requests : SESSION_REQUESTS_DEFAULT;
-        s->max_workers = MIN(limit, CHANNEL_REQUESTS_MAX);
-        ready.max_requests = s->max_workers;
-        ready.flags = s->ops->flags & (CS_ENGINE_NONBLOCKING | CS_ENGINE_NO_RANGES);
-        log_about(LOG_DEBUG, s->id, NULL, "module %s is ready, %u requests at once", s->module,
-                  s->max_workers);
-        return session_send(s, &ready) < 0 ? EXIT_FAILURE : 0;
-}
-
 static void finish(struct session *s) {
         cancel_all(s);
         if (!pool_drain(s, DRAIN_SECONDS)) {
@@ -410,15 +278,8 @@ int session_run(int socket, const char *module_dir, uid_t module_owner) {
         init(s, socket, module_dir, module_owner);
         /* The dispatcher makes both ends alike, and wants its own not to block. */
         (void)fcntl(socket, F_SETFL, fcntl(socket, F_GETFL) & ~O_NONBLOCK);
-        r = handshake(s);
-        if (r == 1)
-                return EXIT_SUCCESS;
-        if (r < 0)
-                return send_fail(s, r == -EPROTO ? -EPROTO : -EBADMSG,
-                                 r == -EPROTO ? "dispatcher and engine host are of different versions"
-                                              : "the dispatcher's greeting is malformed");
-        r = start(s);
-        if (r != 0)
+        r = session_start(s);
+        if (r != SESSION_GO_ON)
                 return r;
         inbox_init(&s->inbox, socket);
         r = serve(s);

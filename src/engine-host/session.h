@@ -77,6 +77,8 @@ struct session {
         unsigned queue_length, n_workers, n_idle, n_running, max_workers;
         pthread_t workers[CHANNEL_REQUESTS_MAX];
         bool stopping;
+        bool ready;                        /* READY was sent, under lock */
+        GPtrArray *early;                  /* locators changed before that, under lock */
         bool opening;                      /* open() runs: its last error is kept */
         char last_error[CHANNEL_DETAIL_MAX]; /* under lock */
 
@@ -86,6 +88,10 @@ struct session {
 /* Serves the channel until QUIT or end of file. Returns the exit status. `socket` is
  * taken; blocking. */
 int session_run(int socket, const char *module_dir, uid_t module_owner);
+
+/* Until READY was said: SESSION_GO_ON, or the exit status. */
+#define SESSION_GO_ON (-1)
+int session_start(struct session *session);
 
 /* Sends; a failure means that the dispatcher is gone, and ends everything soon. */
 int session_send(struct session *session, const struct channel_message *message);
@@ -97,6 +103,8 @@ int session_take_slot(struct session *session, struct cs_request *request);
 
 /* services.c: fills in the functions of session->host. */
 void services_init(struct session *session);
+/* READY was sent: what waited for it follows. */
+void services_ready(struct session *session);
 
 /* request.c */
 struct cs_request *request_new(struct session *session, const void *packet, size_t length);

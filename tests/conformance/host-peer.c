@@ -280,6 +280,7 @@ static void take(struct peer *peer, const struct channel_message *m) {
                 peer->pongs++;
                 break;
         default:
+                g_assert_true(peer->ready);
                 g_free(peer->changed);
                 peer->changed = g_strdup(m->locator);
         }
