@@ -114,6 +114,8 @@ int file_load(File *file, const struct stat *st) {
         file->resized = size != file->stamp.size;
         file->mtime = (struct timespec){.tv_sec = file->stamp.mtime_sec,
                                         .tv_nsec = file->stamp.mtime_nsec};
+        if (file->resized) /* the user's doing, and the user's date */
+                file->mtime = st->st_mtim;
         file->phase = FILE_ACTIVE;
 
         r = file->limit == 0 ? 1 : presence_is_empty(file->fd);
@@ -259,11 +261,11 @@ struct finish {
 };
 
 static int finish_stamp(struct finish *f) {
-        struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, f->mtime};
-
         /* mtime before the stamp, the stamp before the answer: ctime stands still afterwards. */
-        if (!f->keep_mtime && futimens(f->fd, times) < 0)
-                return -errno;
+        int r = f->keep_mtime ? 0 : fill_set_mtime(f->fd, &f->mtime);
+
+        if (r < 0)
+                return r;
         if (f->durable && fdatasync(f->fd) < 0)
                 return -errno;
         f->stamp.state = f->durable ? STAMP_WHOLE : STAMP_FILLED;
@@ -378,9 +380,8 @@ void file_finish(File *file, bool durable) {
         f->granule = store_granule(file->files->o->store);
         f->mtime = file->mtime;
         stamp_copy(&f->stamp, &file->stamp);
-        /* A size that is the user's doing has the user's mtime; and a FILLED file to which nothing
-         * was added has its own. */
-        f->keep_mtime = file->resized || (file->stamp.state == STAMP_FILLED && file->fetched == 0);
+        /* A FILLED file to which nothing was added has its own. */
+        f->keep_mtime = file->stamp.state == STAMP_FILLED && file->fetched == 0;
         if (file->fetches->len == 1) {
                 f->fetch = file->fetches->pdata[0];
                 f->pieces = fill_pieces(file, provider_data_offset(f->fetch->held),
@@ -416,10 +417,8 @@ static void file_failed(File *file) {
                 log_about(LOG_WARNING, file->stamp.engine, name, "cannot be read: %s%s%s",
                           strerror(-file->error), file->detail && *file->detail ? ": " : "",
                           file->detail ? file->detail : "");
-        if (file->fd >= 0 && file->fetched && !file->resized) {
-                struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, file->mtime};
-                (void)futimens(file->fd, times);
-        }
+        if (file->fd >= 0 && file->fetched)
+                (void)fill_set_mtime(file->fd, &file->mtime);
         if (file->error == -ESTALE && !file->files->denying)
                 switch_later(file);
         answer_all(&file->waiters, r, file->detail);

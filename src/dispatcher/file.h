@@ -122,6 +122,8 @@ bool fill_covers(const File *file, uint64_t begin, uint64_t end);
 /* Writes the pieces of `bytes` that are holes, from a job. Punches out again what failed. */
 int fill_write_pieces(int fd, uint64_t offset, const void *bytes, const struct extent *pieces,
                       size_t n_pieces, size_t *ret_done, uint64_t granule);
+/* Filling moves mtime: this puts it back. 0 or -errno. */
+int fill_set_mtime(int fd, const struct timespec *mtime);
 /* The pieces of [begin, end) that are not present; g_free(). */
 struct extent *fill_pieces(const File *file, uint64_t begin, uint64_t end, size_t *ret_n);
 

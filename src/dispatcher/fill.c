@@ -29,6 +29,7 @@ struct write {
         ProviderData *data;
         int fd;
         uint64_t granule;
+        struct timespec mtime;
         struct extent *pieces;
         size_t n_pieces, done;
         int r;
@@ -110,6 +111,12 @@ int fill_write_pieces(int fd, uint64_t offset, const void *bytes, const struct e
         return 0;
 }
 
+int fill_set_mtime(int fd, const struct timespec *mtime) {
+        struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, *mtime};
+
+        return futimens(fd, times) < 0 ? -errno : 0;
+}
+
 static void fetch_release(Fetch *fetch) {
         File *file = fetch->file;
 
@@ -124,6 +131,8 @@ static void write_run(void *data) {
 
         w->r = fill_write_pieces(w->fd, provider_data_offset(w->data), provider_data_bytes(w->data),
                                  w->pieces, w->n_pieces, &w->done, w->granule);
+        /* The file's date is the remote's while it comes, too: others stat it meanwhile. */
+        (void)fill_set_mtime(w->fd, &w->mtime);
 }
 
 static void write_done(void *data) {
@@ -158,6 +167,7 @@ static void write_begin(Fetch *fetch, ProviderData *data) {
         w->data = data;
         w->fd = file->fd;
         w->granule = store_granule(file->files->o->store);
+        w->mtime = file->mtime;
         w->pieces = fill_pieces(file, begin, begin + provider_data_length(data), &w->n_pieces);
         file->jobs++;
         fetch->writes++;
