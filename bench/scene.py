@@ -43,7 +43,7 @@ class Scene:
                 self.store.stop()
         finally:
             if self.store.daemon.alive():
-                self.store.daemon.kill()
+                self.store.kill_both()
             if kind is not None or not self.store.daemon.alive():
                 run(['umount', '-l', self.store.path], check=False)
             left = self.world.close()
@@ -110,7 +110,11 @@ class Scene:
 
     def without_daemon(self):
         """SIGKILL: the mark is gone, the mount stays as it is, with all that is cached."""
-        self.store.daemon.kill()
+        self.store.kill_both()
+
+    def daemon_pids(self):
+        """Supervisor and worker."""
+        return [self.store.daemon.pid, self.store.worker_pid()]
 
     def with_daemon(self):
         self.store.start()
