@@ -35,6 +35,7 @@ struct EngineRequest {
         char *locator, *version;
         bool has_version;
         uint64_t size, offset, end; /* offset: what comes next */
+        uint64_t last;              /* where the piece began that came last */
         int64_t mtime_sec;
         uint32_t mtime_nsec;
 
@@ -225,6 +226,8 @@ static void request_send(EngineRequest *q) {
         };
 
         request_unqueue(q);
+        if (q->type == CHANNEL_FETCH && q->offset == q->end)
+                q->offset = q->last; /* all came, but was not confirmed: the last piece again */
         if (q->type == CHANNEL_FETCH) {
                 m.file_version = q->version;
                 m.has_version = q->has_version;
@@ -384,6 +387,7 @@ static int message_data(EngineRequest *q, const struct channel_message *m, Provi
         if (end > q->end)
                 provider_data_trim(data, end - q->end);
         end = MIN(end, q->end);
+        q->last = q->offset;
         taken = q->data(q->userdata, data);
         q->offset += taken;
         q->tail = q->offset < end;

@@ -188,9 +188,10 @@ static size_t fetch_data(void *userdata, ProviderData *data) {
                 provider_data_trim(data, end - kept);
                 end = kept;
         }
-        if (end == fetch->end)
+        if (end == fetch->end) {
+                provider_data_release(fetch->held); /* of an attempt that broke before its DONE */
                 fetch->held = data;
-        else
+        } else
                 write_begin(fetch, data);
         return (size_t)(end - begin);
 }
