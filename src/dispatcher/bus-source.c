@@ -110,6 +110,7 @@ GSource *bus_source_new(sd_bus *connection, bus_lost_fn lost, void *userdata) {
         s->lost = lost;
         s->userdata = userdata;
         g_source_set_name(source, "bus");
+        g_source_set_can_recurse(source, TRUE); /* see loop.h */
         g_source_attach(source, NULL);
         return source;
 }

@@ -6,6 +6,7 @@
 #include "dispatcher/handle.h"
 #include "dispatcher/journal.h"
 #include "dispatcher/lister.h"
+#include "dispatcher/loop.h"
 #include "dispatcher/presence.h"
 #include "dispatcher/stamp.h"
 #include "dispatcher/work.h"
@@ -116,7 +117,7 @@ static gboolean events_ready(int fd, GIOCondition condition, gpointer userdata) 
 }
 
 static void daemon_watch_events(Daemon *d) {
-        d->events = g_unix_fd_add(fan_group_fd(d->group), G_IO_IN, events_ready, d);
+        d->events = loop_watch(fan_group_fd(d->group), G_IO_IN, events_ready, d);
 }
 
 /* ── engines ────────────────────────────────────────────────────────────── */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "dispatcher/provider.h"
 
+#include "dispatcher/loop.h"
 #include "shared/fd.h"
 #include "shared/log.h"
 
@@ -107,7 +108,7 @@ void provider_send(Provider *p, const struct channel_message *message) {
         if (r == -EAGAIN && p->outgoing.length < OUTGOING_MAX) {
                 g_queue_push_tail(&p->outgoing, g_bytes_new(packet, (gsize)length));
                 if (p->out == 0)
-                        p->out = g_unix_fd_add(p->fd, G_IO_OUT, provider_writable, p);
+                        p->out = loop_watch(p->fd, G_IO_OUT, provider_writable, p);
         } else if (r < 0)
                 provider_break(p, r == -EAGAIN ? "it does not read its channel" : "the channel broke");
 }
@@ -273,7 +274,7 @@ int provider_open(const struct provider_callbacks *callbacks, void *userdata, Pr
         *p->slots = (struct slots){.refs = 1, .fd = fd_steal(&slots_fd), .memory = memory};
         p->data = g_ptr_array_new();
         g_queue_init(&p->outgoing);
-        p->in = g_unix_fd_add(p->fd, G_IO_IN | G_IO_HUP | G_IO_ERR, provider_readable, p);
+        p->in = loop_watch(p->fd, G_IO_IN | G_IO_HUP | G_IO_ERR, provider_readable, p);
         *ret = p;
         *ret_peer = pair[1];
         return 0;
