@@ -28,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -97,12 +98,6 @@ static enum caller_call call_meaning(long number, const uint64_t arguments[stati
 #endif
 #ifdef __NR_copy_file_range
         case __NR_copy_file_range:
-#endif
-#ifdef __NR_mmap
-        case __NR_mmap:
-#endif
-#ifdef __NR_mmap2
-        case __NR_mmap2:
 #endif
                 return CALLER_READS;
 #ifdef __NR_io_uring_enter
@@ -216,4 +211,24 @@ uid_t caller_uid(pid_t tid) {
         if (!status_number(tid, "\nUid:", 1, &uid) || uid > UINT32_MAX)
                 return (uid_t)-1;
         return (uid_t)uid;
+}
+
+bool caller_has_mount(pid_t tid, int fd) {
+        struct statx stx;
+        char *line = NULL, path[64];
+        size_t capacity = 0;
+        bool found = false;
+
+        if (tid <= 0 || statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) < 0 ||
+            !(stx.stx_mask & STATX_MNT_ID))
+                return false;
+        snprintf(path, sizeof path, "/proc/%d/mountinfo", (int)tid);
+        FILE *file = fopen(path, "re");
+        if (file == NULL)
+                return false;
+        while (!found && getline(&line, &capacity, file) >= 0)
+                found = strtoull(line, NULL, 10) == stx.stx_mnt_id;
+        free(line);
+        fclose(file);
+        return found;
 }

@@ -20,8 +20,9 @@
 enum caller_call {
         CALLER_UNKNOWN,
         CALLER_RUNNING,     /* not asleep yet: look again in a moment */
-        CALLER_READS,       /* read, pread64, readv, preadv(2), sendfile, splice, copy_file_range,
-                               mmap: by a descriptor, and not truncate(2) */
+        CALLER_READS,       /* read, pread64, readv, preadv(2), sendfile, splice, copy_file_range:
+                               by a descriptor, and not truncate(2). Not mmap: a mapping may be
+                               stretched (mremap, remap_file_pages) without another event */
         CALLER_OPENS_READ,  /* open, openat with O_RDONLY and without O_TRUNC, O_PATH */
         CALLER_OTHER,       /* recognised, and none of the above (truncate, openat for writing, execve, write…) */
 };
@@ -35,6 +36,11 @@ enum caller_call caller_parse(const char *line);
 /* The program's name as the kernel has it (comm of the thread group), into
  * `buffer`; false when it cannot be told. */
 bool caller_program(pid_t tid, char buffer[static 16]);
+
+/* Is the mount that `fd` (an event's) is on among the mounts that the thread sees? It is not when a
+ * file system of the kernel's opened the file for it (overlayfs has a mount of its own),
+ * which may then map it without an event. */
+bool caller_has_mount(pid_t tid, int fd);
 
 /* Real or effective uid of the thread, (uid_t)-1 when it cannot be told. */
 uid_t caller_uid(pid_t tid);

@@ -22,7 +22,6 @@
 #define WINDOW_MAX (8u * 1024 * 1024)
 /* A thread that is about to sleep is looked at again every millisecond, this often. */
 #define LOOKS_MAX 1000u
-#define PAGE 4096u
 
 /* Never by ranges, whatever the setting: programs that ask for holes first (SEEK_HOLE) and would
  * take a file that is only partly here for a sparse one, and programs that hand a file
@@ -154,12 +153,12 @@ static bool file_ranges_possible(const File *file) {
 }
 
 /* May this opener (who is known to open for reading only) see a file that is partly here? */
-static bool file_opener_reads_straight(const File *file, pid_t tid) {
+static bool file_opener_reads_straight(const File *file, const struct fan_event *event) {
         const struct Registration *registration = engine_registration(file_engine(file));
         char **listed = file->files->o->config->sequential_readers;
         char program[16];
 
-        if (!caller_program(tid, program))
+        if (!caller_program(event->tid, program) || !caller_has_mount(event->tid, event->fd))
                 return false;
         if (name_in(program, whole_programs, G_N_ELEMENTS(whole_programs)))
                 return false;
@@ -212,17 +211,13 @@ void file_admit(File *file, Request *request) {
                 file_want_whole(file, request);
                 return;
         }
-        /* truncate(2) reports one page at the most: a longer access is one by descriptor. */
-        if (event->kind == FAN_KIND_ACCESS && event->count > PAGE)
-                call = CALLER_READS;
-        else
-                call = caller_look(event->tid);
+        call = caller_look(event->tid);
         if (call == CALLER_RUNNING && request->looks < LOOKS_MAX) {
                 file_look_later(file, request);
                 return;
         }
         if (event->kind == FAN_KIND_OPEN) {
-                if (call == CALLER_OPENS_READ && file_opener_reads_straight(file, event->tid))
+                if (call == CALLER_OPENS_READ && file_opener_reads_straight(file, event))
                         request_answer(request, 0, NULL);
                 else
                         file_want_whole(file, request);

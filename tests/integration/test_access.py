@@ -26,7 +26,7 @@ FILES = {
 }
 
 READERS = ('read', 'pread', 'readv', 'preadv2', 'preadv2-nowait', 'mmap-private', 'mmap-shared',
-           'mmap-populate', 'mmap-cow', 'odirect', 'sendfile', 'splice', 'uring', 'uring-async',
+           'mmap-populate', 'mmap-cow', 'mremap', 'odirect', 'sendfile', 'splice', 'uring', 'uring-async',
            'uring-parallel')
 
 

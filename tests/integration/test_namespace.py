@@ -75,6 +75,19 @@ class Doors(CloudsyncTest):
             'mount -t overlay none -o lowerdir="$1",upperdir="$2/up",workdir="$2/work" "$2/merged"',
             '$2/merged', '--mount'))
 
+    def test_overlay_mapped(self):
+        """A mapping of a file of an overlay maps the lower file, without an event for it."""
+        def check():
+            for name, data in FILES.items():
+                out = run(['unshare', '--mount', 'sh', '-ec',
+                           'mount -t tmpfs none "$2"; mkdir "$2/up" "$2/work" "$2/merged"\n'
+                           'mount -t overlay none -o '
+                           'lowerdir="$1",upperdir="$2/up",workdir="$2/work" "$2/merged"\n'
+                           'exec "$4" mmap-private "$2/merged/$3"',
+                           'sh', self.file(), self.door, name, ACCESS]).stdout
+                self.assertBytes(out, data, name)
+        self.modes(check)
+
     def test_overlay_copy_up(self):
         """A write through an overlay copies the lower file: all of its bytes."""
         def check():

@@ -53,9 +53,8 @@ static void test_opens(void) {
 
 static void test_calls(void) {
         static const long reads[] = {__NR_read,   __NR_pread64,  __NR_readv,  __NR_preadv,
-                                     __NR_preadv2, __NR_sendfile, __NR_splice, __NR_copy_file_range,
-                                     __NR_mmap};
-        static const long others[] = {__NR_write,    __NR_pwrite64, __NR_truncate,
+                                     __NR_preadv2, __NR_sendfile, __NR_splice, __NR_copy_file_range};
+        static const long others[] = {__NR_mmap,     __NR_write,    __NR_pwrite64, __NR_truncate,
                                       __NR_ftruncate, __NR_execve,  __NR_fallocate,
                                       __NR_ioctl,     __NR_unlinkat, __NR_execveat};
         for (unsigned i = 0; i < G_N_ELEMENTS(reads); i++)

@@ -192,6 +192,20 @@ static void do_mmap_populate(const char *path, char **args) {
         mapped(path, MAP_PRIVATE | MAP_POPULATE, false);
 }
 
+/* Maps one page, and lets the mapping grow over the rest. */
+static void do_mremap(const char *path, char **args) {
+        (void)args;
+        int fd = open_file(path, O_RDONLY);
+        size_t size = size_of(fd);
+        char *p = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED)
+                die(errno);
+        p = mremap(p, 1, size, MREMAP_MAYMOVE);
+        if (p == MAP_FAILED)
+                die(errno);
+        put_all(p, size);
+}
+
 /* A private mapping that is written to: the copy must begin from the file's bytes. */
 static void do_mmap_cow(const char *path, char **args) {
         (void)args;
@@ -493,6 +507,7 @@ static const struct {
         {"mmap-shared", 0, do_mmap_shared},
         {"mmap-populate", 0, do_mmap_populate},
         {"mmap-cow", 0, do_mmap_cow},
+        {"mremap", 0, do_mremap},
         {"odirect", 0, do_odirect},
         {"sendfile", 0, do_sendfile},
         {"splice", 0, do_splice},
