@@ -49,7 +49,7 @@ struct Daemon {
         int status;
         FanGroup *group;
         Journal *journal;
-        bool takeover;
+        bool takeover, replaced, stored;
         Store *store;
         Files *files;
         Lister *lister;
@@ -65,6 +65,10 @@ struct Daemon {
 
 const Config *daemon_config(const Daemon *d) {
         return d->config;
+}
+
+bool daemon_is_stored(const Daemon *d) {
+        return d->stored;
 }
 
 const Store *daemon_store(const Daemon *d) {
@@ -315,7 +319,8 @@ static uint64_t bytes_present(int fd, uint64_t size) {
         uint64_t present = 0;
         off_t at = 0;
 
-        while ((uint64_t)at < size) {
+        /* Bounded: this is the main loop, and a file may be in a million pieces. */
+        for (unsigned i = 0; i < 4096 && (uint64_t)at < size; i++) {
                 off_t data = lseek(fd, at, SEEK_DATA), hole;
                 if (data < 0)
                         break;
@@ -488,19 +493,23 @@ static void waiting_add(void *userdata, int number, const struct journal_entry *
                                   .tid = entry->tid,
                                   .offset = entry->offset,
                                   .count = entry->count};
+        autoclose int fd = -1;
         struct stat st;
 
-        if (fstat(number, &st) < 0 || st.st_dev != store_device_number(w->daemon->store) ||
-            !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) {
-                int fd = entry->has_handle ? handle_open(store_root(w->daemon->store), &entry->handle,
-                                                         O_RDONLY | O_NONBLOCK)
-                                           : -ESTALE;
-                if (fd < 0 || dup3(fd, number, O_CLOEXEC) < 0)
-                        log_warning("an access that waited over the crash is denied: its file cannot be "
-                                    "told any more");
-                fd_close(fd);
+        if (fstat(number, &st) == 0 && st.st_dev == store_device_number(w->daemon->store) &&
+            (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) {
+                g_array_append_val(w->events, event);
+                return;
         }
-        g_array_append_val(w->events, event);
+        fd = entry->has_handle ? handle_open(store_root(w->daemon->store), &entry->handle,
+                                             O_RDONLY | O_NONBLOCK)
+                               : -ESTALE;
+        if (fd >= 0 && dup3(fd, number, O_CLOEXEC) >= 0) {
+                g_array_append_val(w->events, event);
+                return;
+        }
+        log_warning("an access that waited over the crash is denied: its file cannot be told any more");
+        request_answer_event(w->daemon->group, &event, -EIO);
 }
 
 static void daemon_take_events(Daemon *d, struct fan_event *events, size_t n) {
@@ -517,7 +526,10 @@ static void daemon_take_over(Daemon *d) {
         struct waiting w = {.daemon = d, .events = g_array_new(FALSE, FALSE, sizeof(struct fan_event))};
 
         journal_each(d->journal, waiting_add, &w);
-        log_notice("taking over from a worker that was killed: %u accesses wait", w.events->len);
+        if (d->replaced)
+                log_notice("taking over from the program before: %u accesses wait", w.events->len);
+        else
+                log_notice("taking over from a worker that was killed: %u accesses wait", w.events->len);
         daemon_take_events(d, (struct fan_event *)w.events->data, w.events->len);
         g_array_unref(w.events);
 }
@@ -526,11 +538,11 @@ static void daemon_take_over(Daemon *d) {
 static int daemon_open_bus(Daemon *d, bool takeover, Failure *failure) {
         int r = -1;
 
-        for (int tries = takeover ? 200 : 1; tries > 0 && r < 0; tries--) {
+        for (int tries = takeover ? 500 : 1; tries > 0 && r < 0; tries--) {
                 failure_clear(failure);
                 r = bus_open(d, d->config->bus, &d->bus, failure);
                 if (r < 0 && tries > 1)
-                        g_usleep(10000);
+                        g_usleep(2000);
         }
         return r;
 }
@@ -546,6 +558,8 @@ int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, 
         *ret = d;
 
         d->takeover = given->takeover;
+        d->replaced = given->replaced;
+        d->stored = given->stored;
         r = given->group < 0 ? given->group : journal_open(given->journal, &d->journal);
         if (r < 0)
                 return failure_set(failure, r, "Kernel", r == -EPERM || r == -EACCES
@@ -603,9 +617,11 @@ int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, 
         daemon_load_engines(d);
         if (given->takeover) {
                 /* Directories that are not listed are watched still, by the same group: people go on
-                 * at once, and the walk that finds them comes behind. */
+                 * at once, and the walk that finds them comes behind. (Unless the last worker was
+                 * killed before it had watched them all: then they were not let in yet.) */
                 daemon_take_over(d);
-                daemon_attach_store(d, 0);
+                if (store_was_attached(d->store))
+                        daemon_attach_store(d, 0);
         }
         daemon_watch_events(d);
         lister_resume(d->lister, daemon_attach_store, d);

@@ -24,6 +24,8 @@ typedef void (*daemon_done_fn)(void *userdata, int r, const Failure *failure);
 
 const Config *daemon_config(const Daemon *daemon);
 const Store *daemon_store(const Daemon *daemon);
+/* Are group and journal in the service manager's fd store, as far as can be told? */
+bool daemon_is_stored(const Daemon *daemon);
 
 /* Takes a copy of `registration`. The engine is borrowed. */
 int daemon_register(Daemon *daemon, const Registration *registration, Engine **ret, Failure *failure);

@@ -280,6 +280,20 @@ static int write_response(FanGroup *group, int fd, uint32_t response) {
         return n < 0 ? -errno : 0;
 }
 
+void fan_group_deny_numbers(int group, int first, int end) {
+        for (int number = first; number < end; number++) {
+                struct fanotify_response answer = {.fd = number, .response = response_for(-EIO)};
+                ssize_t n;
+                do
+                        n = write(group, &answer, sizeof answer);
+                while (n < 0 && errno == EINTR);
+                if (n < 0 && errno == EINVAL) { /* a kernel without reasons: plain EPERM */
+                        answer.response = FAN_DENY;
+                        n = write(group, &answer, sizeof answer);
+                }
+        }
+}
+
 int fan_group_answer(FanGroup *group, struct fan_event *event, int r) {
         if (event->fd < 0)
                 return -EBADF;

@@ -74,6 +74,10 @@ int fan_group_read(FanGroup *group, struct fan_event *events, size_t n, unsigned
  * event that is gone already (its thread was killed) is not an error. */
 int fan_group_answer(FanGroup *group, struct fan_event *event, int r);
 
+/* Denies (EIO) whatever waits under the numbers [first, end) of a group. For a group of which
+ * it is not known what waits: the kernel takes no answer to what does not. */
+void fan_group_deny_numbers(int group, int first, int end);
+
 /* Pure: the buffer that read(2) on the group fills, event by event. For tests
  * and the fuzzer. Does not tell an open of a directory from one of a file. Returns 1 and *ret (fd < 0: -errno of the open), 0 at the end, -EBADMSG. */
 int fan_buffer_next(const void *buffer, size_t length, size_t *position, struct fan_event *ret);

@@ -10,7 +10,8 @@
  * be lost. The journal is a memfd, mapped shared, that outlives the daemon's worker in
  * its supervisor (supervise.h), and both of them in the service manager's fd store.
  *
- *     header   magic, layout, `highest`: no entry above it was ever used
+ *     header   magic, layout, `highest`: no entry above it was ever used; the one file
+ *              that is being settled (settle.c)
  *     buffer   the group is read into it directly: the kernel writes the events
  *     entries  one for each descriptor number: what waits under it
  *
@@ -26,6 +27,11 @@
  *     next worker like everything that it does not know.
  *
  * An entry is made in this order: its content, then `state`; and ended by `state` alone.
+ *
+ * Supervisor and worker killed together lose the descriptors. What is left is the files' handles
+ * in the entries, and for events that the buffer alone names, not even those: such an access
+ * is denied. It is the one that does not outlive the crash, and takes a kill of both within the
+ * few microseconds between read(2) and the entry.
  */
 
 #include "dispatcher/fan-group.h"
@@ -49,9 +55,10 @@ struct journal_entry {
 
 typedef struct Journal Journal;
 
-/* A new one: a memfd, owned by the caller. -errno. */
+/* A new one: a memfd of fixed size, owned by the caller. -errno. */
 int journal_create(void);
-/* Maps it. `fd` is borrowed. -EBADMSG: not a journal, or of another layout. */
+/* Maps it. `fd` is borrowed. -EBADMSG: not a journal, of another layout, or one that somebody
+ * could still shrink. */
 int journal_open(int fd, Journal **ret);
 void journal_close(Journal *journal);
 
@@ -64,11 +71,18 @@ void journal_buffer_done(Journal *journal);
 bool journal_add(Journal *journal, const struct fan_event *event);
 void journal_end(Journal *journal, int number);
 
-/* After a crash, before the first read: makes entries of what the buffer still names, and calls
- * `each` with every number that waits. */
+/* After a crash, before the first read: makes entries of what the buffer still names. `open`:
+ * the events' descriptors are there (a supervisor's table), so that what they are of can
+ * be told; else such an entry has no handle. */
+void journal_recover(Journal *journal, bool open);
+/* Every number that waits. Entries that make no sense are shown as opens without a handle. */
 typedef void (*journal_each_fn)(void *userdata, int number, const struct journal_entry *entry);
-void journal_recover(Journal *journal);
 void journal_each(Journal *journal, journal_each_fn each, void *userdata);
 bool journal_has(const Journal *journal, int number);
 /* One above the highest number that was ever used. */
 int journal_end_of_numbers(const Journal *journal);
+
+/* A file is silenced before it is stamped (settle.c). Killed in between, it would be open to
+ * writers that nobody hears of: noted before, forgotten after (NULL). One at a time. */
+void journal_settling(Journal *journal, const struct handle *handle);
+bool journal_was_settling(const Journal *journal, struct handle *ret);

@@ -251,12 +251,32 @@ static void finish_done(void *data) {
         node_free(node, true);
 }
 
+static bool node_is_removed(const Node *node) {
+        struct stat st;
+
+        if (node->fd < 0 || fstat(node->fd, &st) < 0 || st.st_nlink > 0)
+                return false;
+        (void)fan_group_unwatch_directory(node->lister->o->group, node->fd);
+        return true;
+}
+
 static void node_step(Node *node) {
         struct finish *f;
 
         if (!node->ended || node->jobs > 0)
                 return;
         node->ended = false;
+        if (node->r == 0) {
+                int r = node_open(node);
+                node->r = MIN(r, 0);
+        }
+        if (node->r < 0 && node_is_removed(node))
+                node->r = -ESTALE;
+        if (node->r == -ESTALE) { /* a user removed it: nobody can read it as empty */
+                node_answer(node, -EIO);
+                node_free(node, true);
+                return;
+        }
         if (node->r < 0) {
                 node_failed(node);
                 return;
@@ -311,11 +331,22 @@ static void entries_done(void *data) {
         node_step(node);
 }
 
+/* Opened only when its listing comes: a hundred thousand may be waiting for theirs. */
+static int node_open(Node *node) {
+        if (node->fd < 0)
+                node->fd = handle_open(store_root(node->lister->o->store), &node->handle,
+                                       O_RDONLY | O_DIRECTORY);
+        return node->fd;
+}
+
 static void node_entries(void *userdata, ProviderData *data) {
         Node *node = userdata;
         struct entries *e;
+        int r = node_open(node);
 
-        if (node->fd < 0) {
+        if (r < 0) {
+                if (node->r == 0)
+                        node->r = r;
                 provider_data_release(data);
                 return;
         }
@@ -365,16 +396,6 @@ static void node_begin(Node *node) {
                 g_free(node->detail);
                 node->detail = g_strdup(engine ? "the service stops" : "its engine is not registered");
                 node_failed(node);
-                return;
-        }
-        /* The descriptor is opened here, not when entries come: a directory that is gone
-         * is noticed before the remote is asked. */
-        node->fd = handle_open(store_root(l->o->store), &node->handle, O_RDONLY | O_DIRECTORY);
-        if (node->fd < 0) {
-                node->fd = -1;
-                node_answer(node, -EIO);
-                node_free(node, false);
-                lister_note_complete(l);
                 return;
         }
         node->request = engine_list(engine, node->locator, node_entries, node_end, node);

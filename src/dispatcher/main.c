@@ -14,25 +14,11 @@
 
 #include <glib-unix.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 static gboolean on_signal(gpointer userdata) {
         daemon_stop(userdata);
         return G_SOURCE_CONTINUE;
-}
-
-/* Each waiting access holds a descriptor, each busy file another. */
-static void raise_limits(void) {
-        struct rlimit limit;
-
-        if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-                limit.rlim_cur = limit.rlim_max = MAX(limit.rlim_max, 65536);
-                if (setrlimit(RLIMIT_NOFILE, &limit) < 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-                        limit.rlim_cur = limit.rlim_max;
-                        (void)setrlimit(RLIMIT_NOFILE, &limit);
-                }
-        }
 }
 
 static int worker(int argc, char **argv, const struct supervised *given) {
@@ -44,21 +30,23 @@ static int worker(int argc, char **argv, const struct supervised *given) {
         sigset_t signals;
         int r;
 
+        (void)supervised_clean(given);
+        if (given->died_of)
+                log_error("the worker was killed by signal %d (%s): going on with what waits", given->died_of,
+                          g_strsignal(given->died_of));
         r = config_load(argc, argv, &config, &exit_now, &failure);
         if (r < 0) {
                 log_error("%s", failure.text);
-                return 2;
+                return given->takeover ? SUPERVISED_AGAIN : 2;
         }
         if (exit_now)
                 return 0;
         log_set_level(config->log_level);
-        (void)supervised_clean(given);
 
         /* A broken lease would send SIGIO, a closed channel SIGPIPE: both are told otherwise. */
         (void)signal(SIGIO, SIG_IGN);
         (void)signal(SIGPIPE, SIG_IGN);
         umask(0); /* modes are the remote's; whatever else is made says its own */
-        raise_limits();
 
         loop = g_main_loop_new(NULL, FALSE);
         work_start();
@@ -66,7 +54,7 @@ static int worker(int argc, char **argv, const struct supervised *given) {
         if (r < 0) {
                 log_error("%s", failure.text);
                 daemon_free(daemon);
-                return 1;
+                return given->takeover ? SUPERVISED_AGAIN : 1;
         }
         g_unix_signal_add(SIGTERM, on_signal, daemon);
         g_unix_signal_add(SIGINT, on_signal, daemon);

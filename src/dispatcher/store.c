@@ -269,7 +269,7 @@ int store_open(const struct store_options *options, FanGroup *group, Store **ret
 
 /* What is mounted at Path: nothing (0), the store, left by a killed daemon (1), or something
  * else, which is refused. */
-static int look_at_path(Store *store, Failure *failure) {
+static int look_at_path(const Store *store, Failure *failure) {
         struct store_mount_info info;
         int r = store_mount_info_load(store->path, 0, &info);
         if (r < 0 || !info.found)
@@ -282,6 +282,12 @@ static int look_at_path(Store *store, Failure *failure) {
                                 store->path, info.source);
         store_mount_info_clear(&info);
         return r;
+}
+
+bool store_was_attached(const Store *store) {
+        g_auto(Failure) failure = FAILURE_INIT;
+
+        return store->device == NULL || look_at_path(store, &failure) > 0;
 }
 
 /* The mount that is there already becomes ours: whoever is in it, or has mounted something below

@@ -43,6 +43,9 @@ struct store_options {
  * line for an administrator. */
 int store_open(const struct store_options *options, FanGroup *group, Store **ret, Failure *failure);
 int store_attach(Store *store, Failure *failure);
+/* Is it reachable at its public path already, left so by a daemon that was killed (or
+ * because it is not ours to attach)? */
+bool store_was_attached(const Store *store);
 /* Lazily detaches the public mount (Device=) so that no new access begins by path.
  * Path= alone: nothing to do, -EOPNOTSUPP. */
 int store_detach(Store *store);

@@ -4,121 +4,320 @@
 #include "dispatcher/fan-group.h"
 #include "dispatcher/journal.h"
 #include "shared/fd.h"
-#include "shared/log.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <syslog.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
 
 #define NAME_GROUP "cloudsync-group"
 #define NAME_JOURNAL "cloudsync-journal"
+#define HANDOVER "CLOUDSYNC_HANDOVER"
 /* A worker that dies at once is not started again faster than this, in the end. */
 #define WAIT_FIRST_MS 1u
 #define WAIT_LIMIT_MS 2000u
 #define GOOD_RUN_S 10
+/* A new version must be able to say its version within this, or the old one stays. */
+#define PROBE_SECONDS 10
 
-static volatile sig_atomic_t worker_pid;
+struct supervisor {
+        struct supervised s;
+        char program[PATH_MAX]; /* this program's file, as it was called at the start */
+        sigset_t signals;       /* blocked, and waited for */
+        int ending;             /* SIGTERM or SIGINT came */
+        bool replace;           /* SIGHUP came */
+        unsigned wait_ms;
+};
 
-static void pass_on(int number) {
-        if (worker_pid > 0)
-                (void)kill(worker_pid, number);
+/* Not by log_line(): the connection to the system's journal would be a descriptor that the
+ * next worker closes, while this process still believes in its number. */
+static void say(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say(int level, const char *format, ...) {
+        char text[512];
+        va_list args;
+
+        va_start(args, format);
+        (void)vsnprintf(text, sizeof text, format, args);
+        va_end(args);
+        if (getenv("JOURNAL_STREAM")) /* its priority, as sd-daemon(3) has it */
+                (void)dprintf(STDERR_FILENO, "<%d>%s\n", level, text);
+        else
+                (void)dprintf(STDERR_FILENO, "cloudsyncd[%d]: %s%s\n", (int)getpid(),
+                              level <= LOG_ERR ? "error: " : "warning: ", text);
 }
 
-/* ── the fd store ───────────────────────────────────────────────────────── */
+/* ── numbers ────────────────────────────────────────────────────────────── */
 
-/* What the service manager kept for us, if it is both and whole. */
-static bool take_back(struct supervised *s) {
-        char **names = NULL;
-        int n = sd_listen_fds_with_names(0, &names), group = -1, journal = -1;
-        Journal *map = NULL;
+/* Each waiting access holds a descriptor, each busy file another; none above what the journal
+ * has entries for. */
+static void raise_limits(void) {
+        struct rlimit limit = {.rlim_cur = JOURNAL_ENTRIES, .rlim_max = JOURNAL_ENTRIES};
 
-        for (int i = 0; i < n; i++) {
-                int fd = SD_LISTEN_FDS_START + i;
-                if (names && strcmp(names[i], NAME_GROUP) == 0 && group < 0)
-                        group = fd;
-                else if (names && strcmp(names[i], NAME_JOURNAL) == 0 && journal < 0)
-                        journal = fd;
-                else
-                        fd_close(fd);
-        }
-        for (int i = 0; i < n; i++)
-                free(names[i]);
-        free(names);
-        if (group < 0 || journal < 0 || journal_open(journal, &map) < 0) {
-                fd_close(group);
-                fd_close(journal);
-                return false;
-        }
-        /* Out of the way of the numbers of events. */
-        int above = journal_end_of_numbers(map) + 8;
-        s->group = fcntl(group, F_DUPFD_CLOEXEC, above);
-        s->journal = fcntl(journal, F_DUPFD_CLOEXEC, above);
-        journal_close(map);
-        fd_close(group);
-        fd_close(journal);
-        return s->group >= 0 && s->journal >= 0;
+        if (setrlimit(RLIMIT_NOFILE, &limit) == 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return;
+        limit.rlim_cur = limit.rlim_max < JOURNAL_ENTRIES ? limit.rlim_max : JOURNAL_ENTRIES;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static void give(const struct supervised *s) {
-        const int group = s->group, journal = s->journal;
-
-        (void)sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=" NAME_GROUP, &group, 1);
-        (void)sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=" NAME_JOURNAL, &journal, 1);
-}
-
-void supervised_forget(void) {
-        (void)sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" NAME_GROUP);
-        (void)sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" NAME_JOURNAL);
-}
-
-/* ── the worker's side ──────────────────────────────────────────────────── */
-
-int supervised_clean(const struct supervised *given) {
-        autoclose int null = -1;
-        Journal *journal;
-        int end, r;
-
-        if (given->group < 0 || !given->takeover)
-                return 0;
-        r = journal_open(given->journal, &journal);
-        if (r < 0)
-                return r;
-        journal_recover(journal);
-        end = journal_end_of_numbers(journal);
-
+/* Closes all but standard input, output and error, group, journal, and what waits. */
+static void close_unknown(const struct supervised *s, const Journal *journal) {
         DIR *dir = opendir("/proc/self/fd");
-        if (dir) {
-                const struct dirent *d;
-                while ((d = readdir(dir)) != NULL) {
-                        int fd = atoi(d->d_name);
-                        if (fd > 2 && fd != dirfd(dir) && fd != given->group && fd != given->journal &&
-                            !journal_has(journal, fd))
-                                (void)close(fd);
-                }
-                closedir(dir);
+        const struct dirent *d;
+
+        if (!dir)
+                return;
+        while ((d = readdir(dir)) != NULL) {
+                int fd = atoi(d->d_name);
+                if (fd > 2 && fd != dirfd(dir) && fd != s->group && fd != s->journal &&
+                    !journal_has(journal, fd))
+                        (void)close(fd);
         }
-        /* Numbers whose descriptors are lost: held by something until the files are open again. */
-        null = open("/dev/null", O_PATH | O_CLOEXEC);
+        closedir(dir);
+}
+
+/* Numbers whose descriptors are lost: held by something until the files are open again. */
+static void reserve_numbers(const Journal *journal) {
+        int end = journal_end_of_numbers(journal);
+        autoclose int null = open("/dev/null", O_PATH | O_CLOEXEC);
+
         for (int fd = 3; fd < end && null >= 0; fd++)
                 if (journal_has(journal, fd) && fcntl(fd, F_GETFD) < 0)
                         (void)dup3(null, fd, O_CLOEXEC);
         /* `null` itself may sit on such a number: then it stays. */
         if (null >= 0 && journal_has(journal, null))
                 (void)fd_steal(&null);
+}
+
+int supervised_clean(const struct supervised *given) {
+        Journal *journal;
+        int r;
+
+        if (given->group < 0 || !given->takeover)
+                return 0;
+        r = journal_open(given->journal, &journal);
+        if (r < 0)
+                return r;
+        /* What the last worker left, or reserve_numbers() at the start: each number is held. */
+        journal_recover(journal, true);
+        close_unknown(given, journal);
         journal_close(journal);
         return 0;
+}
+
+/* ── the fd store ───────────────────────────────────────────────────────── */
+
+static void store_forget(const char *name) {
+        (void)sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+}
+
+static bool store_give(int fd, const char *name) {
+        char text[64];
+
+        (void)snprintf(text, sizeof text, "FDSTORE=1\nFDNAME=%s", name);
+        return sd_pid_notify_with_fds(0, 0, text, &fd, 1) > 0;
+}
+
+void supervised_forget(void) {
+        store_forget(NAME_GROUP);
+        store_forget(NAME_JOURNAL);
+}
+
+/* ── the start ──────────────────────────────────────────────────────────── */
+
+/* What the service manager kept for us. */
+static void take_listen_fds(int *group, int *journal) {
+        char **names = NULL;
+        int n = sd_listen_fds_with_names(1, &names);
+
+        for (int i = 0; i < n; i++) {
+                int fd = SD_LISTEN_FDS_START + i;
+                if (names && strcmp(names[i], NAME_GROUP) == 0 && *group < 0)
+                        *group = fd;
+                else if (names && strcmp(names[i], NAME_JOURNAL) == 0 && *journal < 0)
+                        *journal = fd;
+                else
+                        fd_close(fd);
+        }
+        for (int i = 0; i < n; i++)
+                free(names[i]);
+        free(names);
+}
+
+/* What this process had before it executed its file again. */
+static bool take_handover(struct supervised *s, int *group, int *journal) {
+        const char *text = getenv(HANDOVER);
+        int pid, g, j, stored;
+        bool ours;
+
+        ours = text && sscanf(text, "%d:%d:%d:%d", &pid, &g, &j, &stored) == 4 && pid == (int)getpid() &&
+               g > 2 && j > 2 && fcntl(g, F_GETFD) >= 0 && fcntl(j, F_GETFD) >= 0;
+        (void)unsetenv(HANDOVER);
+        if (!ours)
+                return false;
+        *group = g;
+        *journal = j;
+        s->stored = stored != 0;
+        s->replaced = true;
+        return true;
+}
+
+static int move_above(int fd, int number) {
+        int moved = fcntl(fd, F_DUPFD_CLOEXEC, number);
+
+        if (moved < 0)
+                return fd;
+        fd_close(fd);
+        return moved;
+}
+
+static void set_cloexec(const Journal *journal) {
+        int end = journal_end_of_numbers(journal);
+
+        for (int fd = 3; fd < end; fd++)
+                if (journal_has(journal, fd))
+                        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+/* A group that lived on without its journal, or with one that cannot be read: nobody can tell
+ * what waits in it, and it must not be closed with that. Denied, and gone on with. */
+static void adopt_blind(struct supervised *s, int group, int journal) {
+        fd_close(journal);
+        s->journal = journal_create();
+        s->group = move_above(group, 3);
+        fan_group_deny_numbers(s->group, 0, (int)JOURNAL_ENTRIES);
+        say(LOG_WARNING, "the journal of a former cloudsyncd cannot be read: accesses that waited over its end "
+                    "were denied");
+        if (s->stored) {
+                store_forget(NAME_JOURNAL);
+                s->stored = s->journal >= 0 && store_give(s->journal, NAME_JOURNAL);
+        }
+}
+
+/* The group and the journal of an earlier life, if there was one. Nothing else is open yet. */
+static bool take_back(struct supervised *s) {
+        int group = -1, journal = -1;
+        bool open = take_handover(s, &group, &journal);
+        Journal *map = NULL;
+
+        if (!open) {
+                take_listen_fds(&group, &journal);
+                s->stored = group >= 0;
+        }
+        if (group < 0) {
+                fd_close(journal);
+                return false;
+        }
+        if (journal < 0 || journal_open(journal, &map) < 0) {
+                adopt_blind(s, group, journal);
+                return s->journal >= 0;
+        }
+        journal_recover(map, open);
+        if (open) {
+                s->group = group;
+                s->journal = journal;
+                (void)fcntl(group, F_SETFD, FD_CLOEXEC);
+                (void)fcntl(journal, F_SETFD, FD_CLOEXEC);
+                set_cloexec(map);
+        } else {
+                /* Out of the way of the numbers of events. */
+                int above = journal_end_of_numbers(map) + 8;
+                if (above > (int)JOURNAL_ENTRIES - 8)
+                        above = 3;
+                s->group = move_above(group, above);
+                s->journal = move_above(journal, above);
+                reserve_numbers(map);
+        }
+        journal_close(map);
+        return true;
+}
+
+static void begin(struct supervised *s) {
+        s->takeover = take_back(s);
+        if (s->takeover)
+                return;
+        if (s->group >= 0) /* a group without a journal, see adopt_blind(): nothing waits in it */
+                fd_close(s->group);
+        s->group = fan_group_create();
+        s->journal = s->group < 0 ? -1 : journal_create();
+        if (s->group >= 0 && s->journal < 0) {
+                fd_close(s->group);
+                s->group = s->journal;
+        }
+        if (s->group >= 0) {
+                bool both = store_give(s->group, NAME_GROUP);
+                s->stored = store_give(s->journal, NAME_JOURNAL) && both;
+        }
+}
+
+/* ── SIGHUP ─────────────────────────────────────────────────────────────── */
+
+/* Does the file at our place run at all? (A broken upgrade must not take the old one down.) */
+static bool program_runs(const char *program) {
+        pid_t pid = fork();
+        int status;
+
+        if (pid == 0) {
+                const char *const argv[] = {program, "--version", NULL};
+                int null = open("/dev/null", O_RDWR);
+                if (null >= 0) {
+                        (void)dup2(null, STDIN_FILENO);
+                        (void)dup2(null, STDOUT_FILENO);
+                }
+                sigset_t none;
+                sigemptyset(&none);
+                (void)sigprocmask(SIG_SETMASK, &none, NULL);
+                (void)alarm(PROBE_SECONDS);
+                execv(program, (char *const *)argv);
+                _exit(127);
+        }
+        if (pid < 0)
+                return false;
+        while (waitpid(pid, &status, 0) < 0)
+                if (errno != EINTR)
+                        return false;
+        return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* The worker is dead. Returns only if it cannot be done. */
+static void replace_program(struct supervisor *v, char **argv) {
+        char text[64];
+        Journal *journal;
+        int end;
+
+        if (journal_open(v->s.journal, &journal) < 0)
+                return;
+        journal_recover(journal, true);
+        close_unknown(&v->s, journal);
+        end = journal_end_of_numbers(journal);
+        for (int fd = 3; fd < end; fd++)
+                if (journal_has(journal, fd))
+                        (void)fcntl(fd, F_SETFD, 0);
+        (void)fcntl(v->s.group, F_SETFD, 0);
+        (void)fcntl(v->s.journal, F_SETFD, 0);
+        (void)snprintf(text, sizeof text, "%d:%d:%d:%d", (int)getpid(), v->s.group, v->s.journal,
+                       v->s.stored);
+        (void)setenv(HANDOVER, text, 1);
+        /* The mask is kept over execve(2): what comes now is seen by the new program. */
+        execv(v->program, argv);
+        (void)unsetenv(HANDOVER);
+        (void)fcntl(v->s.group, F_SETFD, FD_CLOEXEC);
+        (void)fcntl(v->s.journal, F_SETFD, FD_CLOEXEC);
+        set_cloexec(journal);
+        journal_close(journal);
 }
 
 /* ── the supervisor ─────────────────────────────────────────────────────── */
@@ -138,77 +337,121 @@ static void set_watchdog_pid(void) {
         (void)setenv("WATCHDOG_PID", text, 1);
 }
 
-static int wait_for(pid_t pid) {
+static void worker_signals(void) {
+        sigset_t mask;
+
+        sigemptyset(&mask);
+        sigaddset(&mask, SIGTERM);
+        sigaddset(&mask, SIGINT);
+        (void)signal(SIGHUP, SIG_IGN); /* the supervisor's business */
+        (void)sigprocmask(SIG_SETMASK, &mask, NULL);
+}
+
+/* Until the worker has ended; its status. Signals that come meanwhile are passed on. */
+static int wait_for(struct supervisor *v, pid_t pid) {
         int status;
 
-        while (waitpid(pid, &status, 0) < 0)
-                if (errno != EINTR)
-                        return -1;
-        return status;
+        if (v->ending)
+                (void)kill(pid, v->ending);
+        for (;;) {
+                pid_t r = waitpid(pid, &status, WNOHANG);
+                if (r == pid)
+                        return status;
+                if (r < 0 && errno != EINTR)
+                        return W_EXITCODE(1, 0);
+                int number = sigwaitinfo(&v->signals, NULL);
+                if (number == SIGTERM || number == SIGINT) {
+                        v->ending = number;
+                        (void)kill(pid, number);
+                } else if (number == SIGHUP && !v->ending) {
+                        v->replace = program_runs(v->program);
+                        if (v->replace)
+                                (void)kill(pid, SIGKILL);
+                        else
+                                say(LOG_ERR, "%s does not run: it is not replaced", v->program);
+                }
+        }
+}
+
+/* Between two workers: not faster than they can live. Signals cut it short. */
+static void pause_after(struct supervisor *v, const struct timespec *began) {
+        struct timespec now, wait;
+        int number;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        if (now.tv_sec - began->tv_sec >= GOOD_RUN_S || v->wait_ms == 0)
+                v->wait_ms = WAIT_FIRST_MS;
+        else
+                v->wait_ms = v->wait_ms * 2 > WAIT_LIMIT_MS ? WAIT_LIMIT_MS : v->wait_ms * 2;
+        wait = (struct timespec){.tv_sec = v->wait_ms / 1000, .tv_nsec = (long)(v->wait_ms % 1000) * 1000000};
+        do
+                number = sigtimedwait(&v->signals, NULL, &wait);
+        while (number == SIGCHLD);
+        if (number == SIGTERM || number == SIGINT)
+                v->ending = number;
+        else if (number == SIGHUP)
+                v->replace = true;
+}
+
+/* The end was asked for, and no worker can bring it about in order. */
+static int end_without_worker(struct supervisor *v) {
+        fan_group_deny_numbers(v->s.group, 0, (int)JOURNAL_ENTRIES);
+        say(LOG_ERR, "ended without a clean stop: the store may still be mounted");
+        return 1;
 }
 
 int supervise(int argc, char **argv, supervised_main_fn worker) {
-        struct supervised s = {.group = -1, .journal = -1};
-        struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
-        unsigned wait_ms = 0;
-        sigset_t signals;
+        struct supervisor v = {.s = {.group = -1, .journal = -1}};
         pid_t self = getpid();
+        ssize_t n;
 
-        s.takeover = take_back(&s);
-        if (!s.takeover) {
-                s.group = fan_group_create();
-                s.journal = s.group < 0 ? -1 : journal_create();
-                if (s.group >= 0 && s.journal < 0) {
-                        int r = s.journal;
-                        fd_close(s.group);
-                        s.group = r;
-                }
-                if (s.group >= 0)
-                        give(&s);
-        }
-
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGTERM);
-        sigaddset(&signals, SIGINT);
-        (void)sigaction(SIGTERM, &action, NULL);
-        (void)sigaction(SIGINT, &action, NULL);
+        raise_limits();
+        n = readlink("/proc/self/exe", v.program, sizeof v.program - 1);
+        v.program[n > 0 ? n : 0] = '\0';
+        sigemptyset(&v.signals);
+        sigaddset(&v.signals, SIGTERM);
+        sigaddset(&v.signals, SIGINT);
+        sigaddset(&v.signals, SIGHUP);
+        sigaddset(&v.signals, SIGCHLD);
+        (void)sigprocmask(SIG_BLOCK, &v.signals, NULL);
+        begin(&v.s);
         for (;;) {
-                struct timespec began, ended;
+                struct timespec began;
                 int status;
                 pid_t pid;
 
-                (void)sigprocmask(SIG_BLOCK, &signals, NULL);
                 (void)clock_gettime(CLOCK_MONOTONIC, &began);
                 pid = clone_worker();
                 if (pid == 0) {
                         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
                         if (getppid() != self)
                                 _exit(1);
+                        worker_signals();
                         set_watchdog_pid();
-                        exit(worker(argc, argv, &s));
+                        exit(worker(argc, argv, &v.s));
                 }
-                if (pid < 0) {
-                        log_error("cannot start the worker: %s", strerror(errno));
-                        return 1;
+                if (pid < 0) { /* out of memory or processes: that may pass, and readers wait */
+                        v.s.died_of = 0;
+                        if (v.ending)
+                                return end_without_worker(&v);
+                        pause_after(&v, &began);
+                        continue;
                 }
-                worker_pid = pid;
-                (void)sigprocmask(SIG_UNBLOCK, &signals, NULL);
-                status = wait_for(pid);
-                worker_pid = 0;
-                if (!WIFSIGNALED(status))
-                        return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-
-                (void)clock_gettime(CLOCK_MONOTONIC, &ended);
-                log_error("the worker was killed by signal %d (%s); what waits is taken over by a new one",
-                          WTERMSIG(status), strsignal(WTERMSIG(status)));
-                if (s.group < 0)
+                status = wait_for(&v, pid);
+                if (WIFEXITED(status) && !(v.s.takeover && WEXITSTATUS(status) == SUPERVISED_AGAIN))
+                        return WEXITSTATUS(status);
+                if (v.s.group < 0)
                         return 1;
-                wait_ms = ended.tv_sec - began.tv_sec >= GOOD_RUN_S || wait_ms == 0
-                                  ? WAIT_FIRST_MS
-                                  : wait_ms * 2 > WAIT_LIMIT_MS ? WAIT_LIMIT_MS : wait_ms * 2;
-                (void)nanosleep(&(struct timespec){.tv_sec = wait_ms / 1000,
-                                                   .tv_nsec = (long)(wait_ms % 1000) * 1000000},
-                                NULL);
-                s.takeover = true;
+                if (v.ending && WIFEXITED(status))
+                        return end_without_worker(&v);
+                v.s.takeover = true;
+                v.s.died_of = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+                v.s.replaced = false;
+                if (!v.replace)
+                        pause_after(&v, &began);
+                if (v.replace) {
+                        v.replace = false;
+                        replace_program(&v, argv);
+                }
         }
 }

@@ -16,9 +16,18 @@
  * (LISTEN_FDS). The events' descriptors are lost then, and their numbers are taken again, by
  * the files' handles in the journal, before anything else is opened.
  *
- * The supervisor allocates nothing, opens nothing and reads nothing while a worker lives; it
- * passes on SIGTERM and SIGINT, and ends with the worker's exit status. Only a death by a
- * signal is answered with a new worker.
+ * SIGHUP replaces the program: the worker is killed, and the supervisor executes its file
+ * again, which may be a newer version by now. Group, journal and the descriptors of what waits
+ * stay open over that, under their numbers; CLOUDSYNC_HANDOVER says which:
+ *
+ *     PID:GROUP:JOURNAL:STORED    decimal; STORED is 1 when both are in the fd store
+ *
+ * Nothing but a clean end closes the group while accesses may wait in it. A worker that cannot
+ * take over what its predecessor left is started again, until it can: the readers wait. And a
+ * group of which it cannot be told what waits (a journal of another layout) is denied all that waits.
+ *
+ * The supervisor opens nothing while a worker lives. It passes on SIGTERM and SIGINT, also
+ * those that come between two workers, and ends with the worker's exit status.
  */
 
 #include <stdbool.h>
@@ -27,7 +36,13 @@ struct supervised {
         int group;    /* the fanotify group; or -errno: it could not be made */
         int journal;
         bool takeover; /* there was a worker before: events may wait, the store is attached */
+        bool stored;   /* both are in the service manager's fd store, as far as can be told */
+        bool replaced; /* by SIGHUP: nobody died */
+        int died_of;   /* the signal that killed the last worker, or 0 */
 };
+
+/* The worker's exit status for "cannot take over": to be started again. */
+#define SUPERVISED_AGAIN 75
 
 /* The daemon. Called in the worker, with SIGTERM and SIGINT blocked; returns the exit status. */
 typedef int (*supervised_main_fn)(int argc, char **argv, const struct supervised *given);
@@ -35,8 +50,7 @@ typedef int (*supervised_main_fn)(int argc, char **argv, const struct supervised
 /* Does not return before the daemon is to end; returns its exit status. */
 int supervise(int argc, char **argv, supervised_main_fn worker);
 
-/* In the worker, before it opens anything: closes what an earlier worker left, and
- * takes the numbers of waiting events whose descriptors are lost. */
+/* In the worker, before it opens or logs anything: closes what an earlier worker left. */
 int supervised_clean(const struct supervised *given);
 /* A clean end: nothing is to be handed over. */
 void supervised_forget(void);
