@@ -38,8 +38,9 @@ static void fake_log(const struct cs_host *host, enum cs_log_level level, const 
         pthread_mutex_unlock(&fake->lock);
 }
 
-static bool entry_is_good(const struct cs_entry *entry) {
-        return (entry->kind == CS_KIND_FILE || entry->kind == CS_KIND_DIRECTORY) &&
+static bool entry_is_good(const struct cs_request *request, const struct cs_entry *entry) {
+        return (request->is_stat || (entry->name != NULL && name_is_component(entry->name))) &&
+               (entry->kind == CS_KIND_FILE || entry->kind == CS_KIND_DIRECTORY) &&
                entry->size <= INT64_MAX && entry->mtime_nsec < 1000000000 && entry->mode <= 0777 &&
                (entry->version == NULL || strlen(entry->version) <= CS_VERSION_MAX) &&
                (entry->locator == NULL || strlen(entry->locator) <= CS_LOCATOR_MAX);
@@ -63,7 +64,7 @@ static int fake_entry_fn(const struct cs_host *host, struct cs_request *request,
                 return -ECANCELED;
         if (request->cancel_after && ++request->calls > request->cancel_after)
                 return -ECANCELED;
-        if (!entry_is_good(entry)) {
+        if (!entry_is_good(request, entry)) {
                 request->refused++;
                 return -EINVAL;
         }
@@ -78,6 +79,7 @@ static int fake_entry_fn(const struct cs_host *host, struct cs_request *request,
         copy->size = entry->size;
         copy->mtime_sec = entry->mtime_sec;
         copy->mtime_nsec = entry->mtime_nsec;
+        copy->mode = entry->mode;
         g_ptr_array_add(request->entries, copy);
         return 0;
 }
@@ -125,9 +127,20 @@ static int fake_cancelled(const struct cs_host *host, const struct cs_request *r
 }
 
 static void fake_changed(const struct cs_host *host, const char *locator) {
+        struct fake *fake = (struct fake *)host;
+
+        pthread_mutex_lock(&fake->lock);
+        g_string_append_printf(fake->changes, "\n%s\n", locator);
+        pthread_cond_broadcast(&fake->changed);
+        pthread_mutex_unlock(&fake->lock);
 }
 
 struct fake *fake_open(const char *module_file, const char *const *settings, int *ret_result) {
+        return fake_open_in(module_file, settings, NULL, ret_result);
+}
+
+struct fake *fake_open_in(const char *module_file, const char *const *settings, const char *state_dir,
+                          int *ret_result) {
         struct fake *fake = g_new0(struct fake, 1);
         cloudsync_engine_fn fn;
 
@@ -135,6 +148,7 @@ struct fake *fake_open(const char *module_file, const char *const *settings, int
                 .abi = CLOUDSYNC_ENGINE_ABI,
                 .struct_size = sizeof(struct cs_host),
                 .id = "test",
+                .state_dir = state_dir,
                 .setting = fake_setting,
                 .log = fake_log,
                 .entry = fake_entry_fn,
@@ -145,6 +159,7 @@ struct fake *fake_open(const char *module_file, const char *const *settings, int
         };
         fake->settings = settings;
         fake->log = g_string_new(NULL);
+        fake->changes = g_string_new(NULL);
         pthread_mutex_init(&fake->lock, NULL);
         pthread_cond_init(&fake->changed, NULL);
         fake->module = dlopen(module_file, RTLD_NOW | RTLD_LOCAL);
@@ -164,6 +179,7 @@ void fake_close(struct fake *fake) {
                 fake->ops->close(fake->instance);
         /* Not dlclose(): LeakSanitizer wants the symbols, and libcurl's globals stay anyway. */
         g_string_free(fake->log, TRUE);
+        g_string_free(fake->changes, TRUE);
         pthread_mutex_destroy(&fake->lock);
         pthread_cond_destroy(&fake->changed);
         g_free(fake);
@@ -176,6 +192,18 @@ bool fake_logged(struct fake *fake, const char *text) {
         found = strstr(fake->log->str, text) != NULL;
         pthread_mutex_unlock(&fake->lock);
         return found;
+}
+
+bool fake_take_change(struct fake *fake, const char *locator) {
+        g_autofree char *line = g_strdup_printf("\n%s\n", locator);
+        char *found;
+
+        pthread_mutex_lock(&fake->lock);
+        found = strstr(fake->changes->str, line);
+        if (found != NULL)
+                g_string_erase(fake->changes, found - fake->changes->str, (gssize)strlen(line));
+        pthread_mutex_unlock(&fake->lock);
+        return found != NULL;
 }
 
 struct cs_request *request_new(struct fake *fake) {
@@ -218,6 +246,7 @@ struct cs_request *fake_list(struct fake *fake, const char *locator) {
 struct cs_request *fake_stat(struct fake *fake, const char *locator) {
         struct cs_request *request = request_new(fake);
 
+        request->is_stat = true;
         fake->ops->stat(fake->instance, request, locator);
         request_wait(request);
         return request;

@@ -21,7 +21,7 @@ struct fake_entry {
         char *name, *locator, *version;
         uint64_t size;
         int64_t mtime_sec;
-        uint32_t mtime_nsec;
+        uint32_t mtime_nsec, mode;
 };
 
 /* The engine's `struct cs_request`. */
@@ -34,6 +34,7 @@ struct cs_request {
         unsigned cancel_after; /* entries or writes after which nobody wants more; 0: never */
         unsigned calls;
         unsigned write_delay_us; /* a dispatcher that is slow */
+        bool is_stat;       /* names do not matter */
         bool discard;       /* count entries and bytes only */
         uint64_t n_entries, n_bytes;
         int is_cancelled; /* atomic */
@@ -53,14 +54,20 @@ struct fake {
         pthread_mutex_t lock;
         pthread_cond_t changed;
         GString *log; /* a line each, "LEVEL text\n" */
+        GString *changes; /* what changed() was told, each with '\n' in front and behind */
         bool quiet;
 };
 
 /* Settings as key, value, …, NULL; they have to live as long. open() result in *ret_result. */
 struct fake *fake_open(const char *module_file, const char *const *settings, int *ret_result);
+/* The same with a state directory, which has to live as long. */
+struct fake *fake_open_in(const char *module_file, const char *const *settings, const char *state_dir,
+                          int *ret_result);
 void fake_close(struct fake *fake);
 /* Is `text` in a line of the log? */
 bool fake_logged(struct fake *fake, const char *text);
+/* Was changed() called for this locator? Forgets it. */
+bool fake_take_change(struct fake *fake, const char *locator);
 
 struct cs_request *request_new(struct fake *fake);
 void request_free(struct cs_request *request);

@@ -101,6 +101,9 @@ static void test_listings(void) {
                 }
                 if (c->logged != NULL)
                         g_assert_true(fake_logged(fake, c->logged));
+                /* What was left out is counted by the host. */
+                if (c->result == 0)
+                        g_assert_cmpint(request->refused > 0, ==, c->logged != NULL);
                 if (c->detail != NULL) {
                         g_assert_nonnull(request->detail);
                         g_assert_nonnull(strstr(request->detail, c->detail));

@@ -129,9 +129,10 @@ static void walk(struct fake *fake, const char *locator, unsigned *files) {
                 g_autofree char *child =
                         *locator ? g_strconcat(locator, "/", entry->name, NULL) : g_strdup(entry->name);
                 g_autofree char *file = g_build_filename(context.tree, child, NULL);
+                g_autofree char *printable = g_strescape(child, NULL);
                 struct stat st;
 
-                g_test_message("%s", child);
+                g_test_message("%s", printable);
                 if (!g_hash_table_remove(expected, entry->name)) {
                         g_test_message("not expected");
                         g_assert_true(entry->name[0] == '.');

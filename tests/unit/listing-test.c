@@ -220,11 +220,55 @@ static void test_stop(void) {
                 struct parsed p = {.text = g_string_new(NULL), .stop_after = 3};
                 struct listing *listing = listing_new(format, BASE, &p.skips, on_entry, &p);
 
-                g_assert_cmpint(listing_feed(listing, text->str, text->len), ==, -ECANCELED);
-                g_assert_cmpint(listing_feed(listing, "x", 1), ==, -ECANCELED);
+                /* HTML is parsed in larger pieces. */
+                g_assert_cmpint(listing_feed(listing, text->str, text->len), ==, i ? -ECANCELED : 0);
+                g_assert_cmpint(listing_feed(listing, "x", 1), ==, i ? -ECANCELED : 0);
                 g_assert_cmpint(listing_finish(listing), ==, -ECANCELED);
+                g_assert_cmpint(listing_feed(listing, "x", 1), ==, -ECANCELED);
                 g_assert_cmpuint(p.n, ==, 3);
                 listing_free(listing);
+                parsed_clear(&p);
+        }
+}
+
+/* Pages made to cost time or memory: refused soon, or read in time. */
+static void test_expensive(void) {
+        static const struct {
+                enum listing_format format;
+                const char *head, *repeated;
+                size_t bytes;
+                int result;
+        } cases[] = {
+                {LISTING_HTML, INDEX, "y", 8 << 20, -EPROTO},
+                {LISTING_HTML, INDEX, "<div>", 8 << 20, -EPROTO},
+                {LISTING_HTML, INDEX "<a href=\"", "y", 8 << 20, -EPROTO},
+                {LISTING_HTML, INDEX "<!--", "y", 8 << 20, -EPROTO},
+                {LISTING_HTML, INDEX "<script>", "y", 8 << 20, -EPROTO},
+                {LISTING_HTML, INDEX "<a ", "y ", 8 << 20, -EPROTO},
+                {LISTING_HTML, INDEX "<", "y", 8 << 20, -EPROTO},
+                {LISTING_HTML, INDEX, "</x>", 2 << 20, 0},
+                {LISTING_HTML, INDEX, "&", 2 << 20, -EPROTO},
+                {LISTING_JSON, "[{\"name\":\"", "y", 8 << 20, -EPROTO},
+                {LISTING_JSON, "[{\"name\":", "[", 8 << 20, -EPROTO},
+                {LISTING_JSON, "[", " ", 8 << 20, -EPROTO},
+                {LISTING_WEBDAV, "<multistatus xmlns='DAV:'>", "<a>", 8 << 20, -EPROTO},
+                {LISTING_WEBDAV, "<multistatus xmlns='DAV:'><response><href>", "y", 8 << 20, -EPROTO},
+                {LISTING_WEBDAV, "<multistatus xmlns='DAV:'><", "y", 8 << 20, -EPROTO},
+                {LISTING_WEBDAV, "<multistatus xmlns='DAV:'><!--", "y", 8 << 20, -EPROTO},
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autoptr(GString) text = g_string_new(cases[i].head);
+                gint64 begin = g_get_monotonic_time();
+                struct parsed p;
+
+                while (text->len < cases[i].bytes)
+                        g_string_append(text, cases[i].repeated);
+                p = parse(cases[i].format, text->str, text->len, 1460);
+                g_test_message("%s%s: %d, %.2f s", cases[i].head, cases[i].repeated, p.result,
+                               (double)(g_get_monotonic_time() - begin) / 1e6);
+                g_assert_cmpint(p.result, ==, cases[i].result);
+                g_assert_cmpint(g_get_monotonic_time() - begin, <, 30 * G_USEC_PER_SEC);
                 parsed_clear(&p);
         }
 }
@@ -481,6 +525,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/listing/real", test_real);
         g_test_add_func("/listing/refused", test_refused);
         g_test_add_func("/listing/stop", test_stop);
+        g_test_add_func("/listing/expensive", test_expensive);
         g_test_add_func("/listing/links", test_links);
         g_test_add_func("/listing/dates", test_dates);
         g_test_add_func("/listing/million", test_million);

@@ -123,6 +123,10 @@ static int find_namespace(struct sync *s, struct api_fault *fault) {
         size_t length;
         int r = 0;
 
+        /* Asked without the old one: a root that is none any more is refused everywhere. */
+        pthread_mutex_lock(&db->lock);
+        g_clear_pointer(&db->namespace, g_free);
+        pthread_mutex_unlock(&db->lock);
         if (g_str_equal(db->settings.path_root, "root")) {
                 r = ask(s, CALL_RPC, "users/get_current_account", NULL, &body, &length, fault);
                 if (r == 0 && api_account_root_parse(body, length, &namespace) < 0)
@@ -132,7 +136,6 @@ static int find_namespace(struct sync *s, struct api_fault *fault) {
         if (r < 0)
                 return r;
         pthread_mutex_lock(&db->lock);
-        g_free(db->namespace);
         db->namespace = namespace;
         pthread_mutex_unlock(&db->lock);
         return 0;

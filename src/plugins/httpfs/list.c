@@ -79,24 +79,30 @@ static int list_emit(struct list_op *list, const struct listing_entry *entry) {
                 return 0;
         }
         r = op_entry(&list->op, entry);
-        if (r == -EINVAL) {
-                skips_count(&list->skips, SKIP_MALFORMED, entry->name);
-                return 0;
-        }
-        return r;
+        return r == -EINVAL ? 0 : r; /* the host counts it */
+}
+
+/* The reasons for the log, and the number for the status: the host counts what it refuses, so
+ * it is shown something to refuse for each. */
+static void tell_skips(struct list_op *list) {
+        struct httpfs *fs = list->op.fs;
+        g_autofree char *summary = skips_summary(&list->skips), *name = NULL;
+
+        if (summary == NULL)
+                return;
+        fs->host->log(fs->host, CS_LOG_NOTICE, "list of \"%.200s\": entries skipped: %s",
+                      list->locator, summary);
+        name = g_strconcat(list->skips.first, "/", NULL);
+        for (uint64_t n = skips_total(&list->skips); n > 0; n--)
+                if (op_entry(&list->op, &(struct listing_entry){.name = name}) != -EINVAL)
+                        return;
 }
 
 static void list_finish_maybe(struct list_op *list) {
-        struct httpfs *fs = list->op.fs;
-        g_autofree char *summary = NULL;
-
         if (!list->listed || list->heads > 0 ||
             (list->error == 0 && list->cursor < list->inexact->len))
                 return;
-        summary = skips_summary(&list->skips);
-        if (summary != NULL)
-                fs->host->log(fs->host, CS_LOG_WARNING, "list of \"%s\": entries skipped: %s",
-                              list->locator, summary);
+        tell_skips(list);
         op_done(&list->op, list->error, list->retry_after_ms, list->detail);
 }
 
@@ -309,6 +315,8 @@ static void on_manifest(struct op *op, int error, const char *detail) {
         int r = error;
 
         list->listed = true;
+        if (r == 0 && *list->locator == '\0')
+                skips_add(&list->skips, manifest_skips(op->fs->manifest));
         if (r == 0)
                 r = manifest_list(op->fs->manifest, list->locator, &list->skips, on_entry, list);
         if (r < 0)

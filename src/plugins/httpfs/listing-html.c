@@ -21,6 +21,10 @@
 
 #include "plugins/httpfs/listing-private.h"
 
+#define PIECE 32768      /* what the parser gets at once */
+#define TOKEN_MAX 131072 /* a tag, a text, a comment, a script */
+#define ATTRIBUTES_MAX 64 /* of an element; libxml2 compares each with each */
+
 struct listing_html {
         struct listing *listing;
         htmlParserCtxtPtr parser;
@@ -30,6 +34,8 @@ struct listing_html {
         unsigned depth;
         GString *text;    /* of the heading, or after a directory's link */
         char *directory;  /* waits for its date; NULL: none */
+        char pending[PIECE];
+        size_t n_pending; /* bytes in pending */
 };
 
 static void stop(struct listing_html *html, int error) {
@@ -101,6 +107,11 @@ static void on_start(void *data, const xmlChar *name, const xmlChar **attributes
                 g_string_truncate(html->text, 0);
                 html->in_heading = true;
         }
+        for (int i = 0; attributes != NULL && attributes[2 * i] != NULL; i++)
+                if (i == ATTRIBUTES_MAX) {
+                        stop(html, -EPROTO);
+                        return;
+                }
         if (!g_str_equal((const char *)name, "a"))
                 return;
         for (; attributes != NULL && attributes[0] != NULL; attributes += 2)
@@ -174,12 +185,36 @@ struct listing_html *listing_html_new(struct listing *listing, bool any_page) {
         return html;
 }
 
+static void parse_pending(struct listing_html *html) {
+        /* libxml2 2.9 forgets which quote it is in when a piece ends inside an attribute,
+         * and then holds everything back to the end of the page. Told to look again from
+         * the beginning of what it has not parsed, it does not; that it looks at the
+         * same bytes again is why pieces are large and unfinished tokens are limited. */
+        html->parser->checkIndex = 0;
+        (void)htmlParseChunk(html->parser, html->pending, (int)html->n_pending, 0);
+        html->n_pending = 0;
+        if (html->parser->input != NULL &&
+            html->parser->input->end - html->parser->input->cur > TOKEN_MAX)
+                stop(html, -EPROTO);
+}
+
 void listing_html_feed(struct listing_html *html, const char *bytes, size_t length) {
-        (void)htmlParseChunk(html->parser, bytes, (int)length, 0);
+        while (length > 0 && html->listing->error == 0) {
+                size_t n = MIN(length, sizeof html->pending - html->n_pending);
+
+                memcpy(html->pending + html->n_pending, bytes, n);
+                html->n_pending += n;
+                bytes += n;
+                length -= n;
+                if (html->n_pending == sizeof html->pending)
+                        parse_pending(html);
+        }
 }
 
 void listing_html_finish(struct listing_html *html) {
-        (void)htmlParseChunk(html->parser, NULL, 0, 1);
+        parse_pending(html);
+        if (html->listing->error == 0)
+                (void)htmlParseChunk(html->parser, NULL, 0, 1);
         flush_directory(html);
         /* An index of an empty directory is one; an empty page is not. */
         if (!html->is_index)

@@ -47,7 +47,7 @@ static int on_body(void *data, const void *bytes, size_t length) {
 
 static void on_complete(void *data, const struct http_result *result) {
         struct httpfs *fs = data;
-        g_autofree char *summary = NULL, *detail = NULL;
+        g_autofree char *detail = NULL;
         int error = op_result_error(result);
 
         if (error == 0 && result->status == 304 && fs->manifest != NULL) {
@@ -69,9 +69,6 @@ static void on_complete(void *data, const struct http_result *result) {
         g_free(fs->manifest_etag);
         fs->manifest = g_steal_pointer(&fs->manifest_loading);
         fs->manifest_etag = g_steal_pointer(&fs->manifest_loading_etag);
-        summary = skips_summary(manifest_skips(fs->manifest));
-        if (summary != NULL)
-                fs->host->log(fs->host, CS_LOG_WARNING, "manifest: entries skipped: %s", summary);
         finish(fs, 0, NULL);
 }
 

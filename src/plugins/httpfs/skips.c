@@ -19,6 +19,21 @@ void skips_clear(struct skips *skips) {
         *skips = (struct skips){0};
 }
 
+void skips_add(struct skips *to, const struct skips *from) {
+        for (int i = 0; i < SKIP_REASONS; i++)
+                to->n[i] += from->n[i];
+        if (to->first == NULL)
+                to->first = g_strdup(from->first);
+}
+
+uint64_t skips_total(const struct skips *skips) {
+        uint64_t total = 0;
+
+        for (int i = 0; i < SKIP_REASONS; i++)
+                total += skips->n[i];
+        return total;
+}
+
 char *skips_summary(const struct skips *skips) {
         static const char *const texts[SKIP_REASONS] = {
                 [SKIP_NAME] = "with a name that cannot exist here",

@@ -22,6 +22,8 @@ struct skips {
 
 void skips_count(struct skips *skips, enum skip why, const char *what);
 void skips_clear(struct skips *skips);
+void skips_add(struct skips *to, const struct skips *from);
+uint64_t skips_total(const struct skips *skips);
 
 /* "3 with a name that cannot exist here, 1 named twice; the first was "x"", to g_free(),
  * or NULL when nothing was skipped. */
