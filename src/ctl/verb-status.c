@@ -95,10 +95,11 @@ const struct verb verb_status = {
         .summary = "Show the daemon, its store, its engines and what is being fetched",
         .help = "Protection says what keeps a reader from seeing zeros in place of content that\n"
                 "is not here when cloudsyncd itself is gone:\n"
-                "  hsmid    the kernel refuses such reads by itself\n"
-                "  bpf      a guard program in the kernel refuses them\n"
-                "  fdstore  systemd keeps the waiting reads until cloudsyncd is back\n"
-                "  detach   the store can be reached only while cloudsyncd watches it\n",
+                "  hsmid       the kernel refuses such reads by itself\n"
+                "  bpf         a guard program in the kernel refuses them\n"
+                "  fdstore     systemd keeps the waiting reads until cloudsyncd is back\n"
+                "  supervisor  a worker that is killed is replaced, and reads go on waiting\n"
+                "  detach      the store can be reached only while cloudsyncd watches it\n",
         .max_words = 0,
         .run = run_status,
 };

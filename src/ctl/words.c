@@ -11,6 +11,8 @@ const char *words_layer(const char *layer) {
                 {"bpf",
                  "bpf: without cloudsyncd a guard in the kernel refuses reads of what is not here"},
                 {"fdstore", "fdstore: waiting reads are kept by systemd until cloudsyncd is back"},
+                {"supervisor",
+                 "supervisor: a worker that is killed is replaced at once, and reads go on waiting"},
                 {"detach", "detach: the store can be reached only while cloudsyncd watches it"},
         };
 
@@ -21,17 +23,18 @@ const char *words_layer(const char *layer) {
 }
 
 const char *words_layers_warning(const char *const *layers) {
-        bool any = false;
+        bool supervised = false;
 
         for (; layers && *layers; layers++) {
-                if (strcmp(*layers, "detach") != 0)
+                if (strcmp(*layers, "supervisor") == 0)
+                        supervised = true;
+                else if (strcmp(*layers, "detach") != 0)
                         return NULL;
-                any = true;
         }
-        return any ? "if cloudsyncd is killed, programs that have files of the store open could "
-                     "read zeros until it is back"
-                   : "if cloudsyncd is killed or stopped, programs could read zeros from the store "
-                     "until it is back";
+        return supervised ? "if cloudsyncd's supervisor is killed as well (not by a crash of the "
+                            "worker), programs could read zeros until it is back; run it as a service"
+                          : "if cloudsyncd is killed, programs could read zeros from the store "
+                            "until it is back";
 }
 
 enum table_color words_state_color(const char *state) {

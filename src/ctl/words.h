@@ -5,7 +5,7 @@
 
 #include "ctl/table.h"
 
-/* One layer of protection ("hsmid", "bpf", "fdstore", "detach"), explained; one that is not
+/* One layer of protection ("hsmid", "bpf", "fdstore", "supervisor", "detach"), explained; one that is not
  * known comes back as it is. */
 const char *words_layer(const char *layer);
 

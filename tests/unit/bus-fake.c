@@ -141,6 +141,10 @@ const Config *daemon_config(const Daemon *daemon) {
         return &daemon->config;
 }
 
+bool daemon_is_stored(const Daemon *daemon) {
+        return false;
+}
+
 const Store *daemon_store(const Daemon *daemon) {
         return &the_store;
 }

@@ -317,7 +317,7 @@ static void test_properties(void) {
         expect(0, "s \"ext4\"", "get-property", BUS_NAME, BUS_OBJECT, BUS_MANAGER,
                "StoreFilesystem");
         expect(NOBODY, store, "get-property", BUS_NAME, BUS_OBJECT, BUS_MANAGER, "StorePath");
-        expect(0, "as 1 \"detach\"", "get-property", BUS_NAME, BUS_OBJECT, BUS_MANAGER, "Layers");
+        expect(0, "as 2 \"supervisor\" \"detach\"", "get-property", BUS_NAME, BUS_OBJECT, BUS_MANAGER, "Layers");
         expect(0, "u 1\nt 2\nt 3\nt 4\nt 5\n", "get-property", BUS_NAME, BUS_OBJECT, BUS_MANAGER,
                "EventsPending", "EventsAnswered", "EventsDenied", "FilesHydrated", "BytesFetched");
         tear_down();

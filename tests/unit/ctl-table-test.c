@@ -57,12 +57,16 @@ static void test_empty(void) {
 
 static void test_layers(void) {
         static const char *const none[] = {NULL}, *const detach[] = {"detach", NULL},
-                                 *const both[] = {"hsmid", "detach", NULL};
+                                 *const both[] = {"hsmid", "detach", NULL},
+                                 *const supervised[] = {"supervisor", "detach", NULL},
+                                 *const stored[] = {"fdstore", "supervisor", "detach", NULL};
 
         g_assert_nonnull(strstr(words_layers_warning(detach), "could read zeros until it is back"));
         g_assert_nonnull(words_layers_warning(none));
         g_assert_nonnull(words_layers_warning(NULL));
         g_assert_null(words_layers_warning(both));
+        g_assert_nonnull(strstr(words_layers_warning(supervised), "supervisor is killed as well"));
+        g_assert_null(words_layers_warning(stored));
         g_assert_cmpstr(words_layer("new-one"), ==, "new-one");
 }
 
