@@ -251,6 +251,14 @@ static void finish_done(void *data) {
         node_free(node, true);
 }
 
+/* Opened only when its listing comes: a hundred thousand may be waiting for theirs. */
+static int node_open(Node *node) {
+        if (node->fd < 0)
+                node->fd = handle_open(store_root(node->lister->o->store), &node->handle,
+                                       O_RDONLY | O_DIRECTORY);
+        return node->fd;
+}
+
 static bool node_is_removed(const Node *node) {
         struct stat st;
 
@@ -329,14 +337,6 @@ static void entries_done(void *data) {
         g_free(e);
         node->jobs--; /* last: a switch that ends at once must not end the node */
         node_step(node);
-}
-
-/* Opened only when its listing comes: a hundred thousand may be waiting for theirs. */
-static int node_open(Node *node) {
-        if (node->fd < 0)
-                node->fd = handle_open(store_root(node->lister->o->store), &node->handle,
-                                       O_RDONLY | O_DIRECTORY);
-        return node->fd;
 }
 
 static void node_entries(void *userdata, ProviderData *data) {
