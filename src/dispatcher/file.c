@@ -227,8 +227,9 @@ void file_admit(File *file, Request *request) {
                 file_want_whole(file, request);
                 return;
         }
-        request->begin = MIN(event->offset, file->limit);
-        request->end = MIN(event->offset + event->count, file->limit);
+        /* Not cut at the end: that may move when the file is switched to a longer version. */
+        request->begin = event->offset;
+        request->end = MIN(event->offset + event->count, INT64_MAX);
         g_queue_push_tail_link(&file->waiters, &request->link);
 
         /* Read-ahead: doubled while reads follow each other, back to the least otherwise. */
@@ -236,7 +237,7 @@ void file_admit(File *file, Request *request) {
                 file->window = MIN(MAX(file->window * 2, 2 * WINDOW_MIN), WINDOW_MAX);
         else if (request->begin != file->next_read || request->begin == 0)
                 file->window = 0;
-        file->next_read = request->end;
+        file->next_read = MIN(request->end, file->limit);
 }
 
 /* ── finishing ──────────────────────────────────────────────────────────── */
