@@ -33,7 +33,7 @@ const char *words_layers_warning(const char *const *layers) {
         }
         return supervised ? "if cloudsyncd's supervisor is killed as well (not by a crash of the "
                             "worker), programs could read zeros until it is back; run it as a service"
-                          : "if cloudsyncd is killed, programs could read zeros from the store "
+                          : "if cloudsyncd is killed, programs could read zeros "
                             "until it is back";
 }
 
