@@ -47,7 +47,7 @@ static const struct list_case cases[] = {
          "... C:\\windows absolute dotted encoded frag good percent%41 slashes spaced sub/ whole",
          "with a name that cannot exist here", NULL},
         {"html", "list/heads", 0, 0, "fine flaky isdir/ moved reset weak", "not given out by the server", NULL},
-        {"html", "list/busy", -EAGAIN, 5000, NULL, NULL, "HTTP 503 for HEAD"},
+        {"html", "list/busy", -EAGAIN, 1000, NULL, NULL, "HTTP 503 for HEAD"},
         {"html", "list/nothing", 0, 0, "", NULL, NULL},
         {"html", "list/page", 0, 0, "good sub/", NULL, NULL},
         {"auto", "list/page", -EOPNOTSUPP, 0, "", NULL, "no index"},
@@ -125,6 +125,43 @@ static void test_head_entries(void) {
         g_assert_cmpstr(fine->version, ==, "\"v1\"");
         g_assert_cmpuint(weak->size, ==, SIZE);
         g_assert_null(weak->version);
+}
+
+/* Retry-After is obeyed inside a list, which so makes progress. */
+static void test_limited(void) {
+        g_autofree char *url = faulty_url("list/limited");
+        const char *settings[] = {"url", url, NULL};
+        auto_fake struct fake *fake = open_fs(settings);
+        auto_request struct cs_request *request = NULL;
+        gint64 begin;
+
+        g_free(server_ask(context.faulty, ".reset"));
+        begin = g_get_monotonic_time();
+        request = fake_list(fake, "");
+        g_assert_cmpint(request->result, ==, 0);
+        g_assert_cmpuint(request->entries->len, ==, 200);
+        g_assert_cmpint(g_get_monotonic_time() - begin, >=, 1 * G_USEC_PER_SEC);
+}
+
+/* Whoever waits for another request's probe can be cancelled, too. */
+static void test_cancel_waiting(void) {
+        g_autofree char *url = faulty_url("list/slow");
+        const char *settings[] = {"url", url, NULL};
+        auto_fake struct fake *fake = open_fs(settings);
+        struct cs_request *requests[] = {request_new(fake), request_new(fake)};
+        gint64 begin = g_get_monotonic_time();
+
+        for (size_t i = 0; i < G_N_ELEMENTS(requests); i++)
+                fake->ops->list(fake->instance, requests[i], "");
+        g_usleep(200000);
+        for (size_t i = 0; i < G_N_ELEMENTS(requests); i++) {
+                g_atomic_int_set(&requests[i]->is_cancelled, 1);
+                fake->ops->cancel(fake->instance, requests[i]);
+                request_wait(requests[i]);
+                g_assert_cmpint(requests[i]->result, ==, -ECANCELED);
+                request_free(requests[i]);
+        }
+        g_assert_cmpint(g_get_monotonic_time() - begin, <, 10 * G_USEC_PER_SEC);
 }
 
 static void test_million(void) {
@@ -300,6 +337,8 @@ static void test_long_locator(void) {
 void add_list_tests(void) {
         g_test_add_func("/httpfs/list/cases", test_listings);
         g_test_add_func("/httpfs/list/head-entries", test_head_entries);
+        g_test_add_func("/httpfs/list/limited", test_limited);
+        g_test_add_func("/httpfs/list/cancel-waiting", test_cancel_waiting);
         g_test_add_func("/httpfs/list/million", test_million);
         g_test_add_func("/httpfs/list/cancel", test_list_cancel);
         g_test_add_func("/httpfs/list/manifest", test_manifest);

@@ -390,9 +390,25 @@ def list_busy(c, rest):
     if rest == '':
         c.answer(200, HTML, html_page(['f%d' % i for i in range(300)]))
     elif rest == 'f150':
-        c.answer(503, [('Retry-After', '5')])
+        c.answer(503, [('Retry-After', '1')])
     else:
         send_file(c)
+
+
+def list_limited(c, rest):
+    """Too many requests, once for each."""
+    if rest == '':
+        c.answer(200, HTML, html_page(['f%d' % i for i in range(200)]))
+    elif once('limited-' + rest):
+        c.answer(429, [('Retry-After', '1')])
+    else:
+        send_file(c)
+
+
+def list_slow(c, rest):
+    if rest == '':
+        time.sleep(20)
+    c.answer(200, HTML, html_page([]))
 
 
 def list_million(c, rest):
@@ -411,7 +427,7 @@ def list_million(c, rest):
 def list_endless(c, rest):
     c.head(200, HTML + [('Transfer-Encoding', 'chunked')])
     c.chunk(html_page(['a'])[:-20])
-    block = b'<b>' + b'y' * 1048576 + b'</b>'
+    block = (b'<b>' + b'y' * 1000 + b'</b>') * 1000
     while True:
         c.chunk(block)
 
@@ -542,6 +558,8 @@ LISTS = {
     'evil': list_evil,
     'heads': list_heads,
     'busy': list_busy,
+    'limited': list_limited,
+    'slow': list_slow,
     'million': list_million,
     'endless': list_endless,
     'jsonevil': list_json_evil,

@@ -3,8 +3,8 @@
 /*
  * http-client — the thread, its queues and its sockets
  *
- *     http_submit() ─▶ incoming ─▶ waiting[foreground|background] ─▶ active ─▶ complete()
- *         any thread    lock            this thread only from here on
+ *     http_submit() ─▶ incoming ─▶ delayed? ─▶ waiting[foreground|background] ─▶ active ─▶ complete()
+ *         any thread    lock        this thread only from here on
  *
  * The thread sleeps in epoll_wait() on libcurl's sockets and an eventfd, and drives
  * libcurl by curl_multi_socket_action(): its cost does not grow with the number of
@@ -217,6 +217,37 @@ static GArray *take_array(GArray **array, guint item_size) {
         return taken;
 }
 
+static void queue_request(struct http_client *client, struct http_request *request) {
+        bool background = request->flags & HTTP_BACKGROUND;
+
+        if (request->not_before_us > 0)
+                g_queue_push_tail_link(&client->delayed, &request->link);
+        else
+                g_queue_push_tail_link(&client->waiting[background ? HTTP_BACKGROUND_QUEUE
+                                                                   : HTTP_FOREGROUND_QUEUE],
+                                       &request->link);
+}
+
+/* Moves on the requests whose delay is over; when the next one's will be, or INT64_MAX. */
+static int64_t queue_delayed(struct http_client *client) {
+        int64_t now_us = client->delayed.length > 0 ? g_get_monotonic_time() : 0, first = INT64_MAX;
+        GList *next;
+
+        for (GList *link = client->delayed.head; link != NULL; link = next) {
+                struct http_request *request = link->data;
+
+                next = link->next;
+                if (request->not_before_us > now_us) {
+                        first = MIN(first, request->not_before_us);
+                        continue;
+                }
+                g_queue_unlink(&client->delayed, link);
+                request->not_before_us = 0;
+                queue_request(client, request);
+        }
+        return first;
+}
+
 /* Does what was asked since the last time; true: end. */
 static bool take_incoming(struct http_client *client) {
         g_autoptr(GArray) runs = NULL;
@@ -233,14 +264,8 @@ static bool take_incoming(struct http_client *client) {
         quit = client->quit;
         pthread_mutex_unlock(&client->lock);
 
-        while ((link = g_queue_pop_head_link(&incoming)) != NULL) {
-                struct http_request *request = link->data;
-                bool background = request->flags & HTTP_BACKGROUND;
-
-                g_queue_push_tail_link(&client->waiting[background ? HTTP_BACKGROUND_QUEUE
-                                                                   : HTTP_FOREGROUND_QUEUE],
-                                       link);
-        }
+        while ((link = g_queue_pop_head_link(&incoming)) != NULL)
+                queue_request(client, link->data);
         for (guint i = 0; runs != NULL && i < runs->len; i++) {
                 struct http_runnable *run = &g_array_index(runs, struct http_runnable, i);
 
@@ -250,6 +275,7 @@ static bool take_incoming(struct http_client *client) {
                 uint64_t tag = g_array_index(cancels, uint64_t, i);
 
                 cancel_in(&client->active, tag);
+                cancel_in(&client->delayed, tag);
                 for (int j = 0; j < HTTP_QUEUES; j++)
                         cancel_in(&client->waiting[j], tag);
         }
@@ -260,9 +286,8 @@ static bool has_incoming(struct http_client *client) {
         return client->incoming.length > 0 || client->runs->len > 0 || client->cancels->len > 0;
 }
 
-/* How long to sleep, in ms; 0 when there is something to do already. */
-static int sleep_begin(struct http_client *client, int64_t now_us) {
-        int64_t until = INT64_MAX;
+/* How long to sleep, in ms, at most to `until`; 0 when there is something to do already. */
+static int sleep_begin(struct http_client *client, int64_t now_us, int64_t until) {
         bool busy;
 
         pthread_mutex_lock(&client->lock);
@@ -272,7 +297,7 @@ static int sleep_begin(struct http_client *client, int64_t now_us) {
         if (busy)
                 return 0;
         if (client->expire_us >= 0)
-                until = client->expire_us;
+                until = MIN(until, client->expire_us);
         if (client->active.length > 0)
                 until = MIN(until, MAX(client->sweep_us, now_us));
         if (until == INT64_MAX)
@@ -319,6 +344,8 @@ static void cancel_all(struct http_client *client) {
         take_incoming(client);
         while ((link = client->active.head) != NULL)
                 request_end(link->data, -ECANCELED, "cancelled");
+        while ((link = g_queue_pop_head_link(&client->delayed)) != NULL)
+                http_request_finish(link->data, -ECANCELED, "cancelled");
         for (int i = 0; i < HTTP_QUEUES; i++)
                 while ((link = g_queue_pop_head_link(&client->waiting[i])) != NULL)
                         http_request_finish(link->data, -ECANCELED, "cancelled");
@@ -330,11 +357,12 @@ static void *client_main(void *data) {
         int n, running;
 
         while (!take_incoming(client)) {
-                int64_t now_us;
+                int64_t now_us, until_us = queue_delayed(client);
 
                 start_waiting(client);
                 now_us = g_get_monotonic_time();
-                n = epoll_wait(client->epoll, events, EVENTS_AT_ONCE, sleep_begin(client, now_us));
+                n = epoll_wait(client->epoll, events, EVENTS_AT_ONCE,
+                               sleep_begin(client, now_us, until_us));
                 sleep_end(client);
                 for (int i = 0; i < n; i++)
                         socket_ready(client, &events[i]);

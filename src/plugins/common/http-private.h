@@ -19,7 +19,7 @@ struct http_slot {
 };
 
 struct http_request {
-        GList link; /* in the client's incoming, waiting[] or active queue; data: this */
+        GList link; /* in the client's incoming, delayed, waiting[] or active queue; data: this */
         uint64_t tag;
         struct http_client *client;
         const char *method;
@@ -30,6 +30,7 @@ struct http_request {
         void *body;
         size_t body_length, body_position;
         uint32_t flags;
+        int64_t not_before_us; /* 0: at once */
         const struct http_handler *handler;
         void *data;
 
@@ -79,6 +80,7 @@ struct http_client {
         bool quit;
 
         /* The thread's own. */
+        GQueue delayed; /* in no order: they are few */
         GQueue waiting[HTTP_QUEUES];
         GQueue active;
         GPtrArray *idle; /* of struct http_slot */

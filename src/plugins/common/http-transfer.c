@@ -326,6 +326,8 @@ struct http_request *http_request_new(struct http_client *client, const struct h
         request->url = g_strdup(call->url);
         request->flags = call->flags;
         request->tag = call->tag;
+        if (call->delay_ms > 0)
+                request->not_before_us = g_get_monotonic_time() + call->delay_ms * INT64_C(1000);
         request->handler = call->handler;
         request->data = call->data;
         ok = ok && append_header(&request->headers, "Accept-Encoding", "identity");

@@ -114,6 +114,7 @@ struct http_call {
         size_t body_length; /* 0 with body NULL: none */
         uint32_t flags;
         uint64_t tag; /* for http_cancel(); 0: none */
+        uint32_t delay_ms; /* not to be started before that, for retries */
         const struct http_handler *handler; /* static */
         void *data;
 };

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #define TRIES 3u
+#define LONGEST_WAIT_MS 60000u /* a longer wish is the dispatcher's affair */
 
 static int on_redirect(void *data, const char *url) {
         struct head_ask *ask = data;
@@ -24,7 +25,7 @@ static int on_response(void *data, const struct http_response *response) {
 
 static bool is_worth_another_try(const struct head_ask *ask, const struct http_result *result,
                                  int error) {
-        if (ask->tries >= TRIES || result->retry_after_ms > 0)
+        if (ask->tries >= TRIES || result->retry_after_ms > LONGEST_WAIT_MS)
                 return false;
         return error == -EAGAIN || error == -ECONNRESET || error == -ETIMEDOUT;
 }
@@ -39,12 +40,15 @@ static void on_complete(void *data, const struct http_result *result) {
                 error = -EBADMSG;
         if (!ask->by_get && !ask->head.encoded && (error == -EBADMSG || error == -EOPNOTSUPP)) {
                 ask->by_get = true;
-                ask->tries = 0;
+                ask->tries = ask->delay_ms = 0;
                 if (head_ask_start(ask) >= 0)
                         return;
         }
-        if (is_worth_another_try(ask, result, error) && head_ask_start(ask) >= 0)
-                return;
+        if (is_worth_another_try(ask, result, error)) {
+                ask->delay_ms = MAX(result->retry_after_ms, 100u << ask->tries);
+                if (head_ask_start(ask) >= 0)
+                        return;
+        }
         ask->ready(ask, error, result);
 }
 
@@ -61,6 +65,7 @@ int head_ask_start(struct head_ask *ask) {
                                           .headers = &range,
                                           .n_headers = ask->by_get ? 1 : 0,
                                           .flags = ask->flags,
+                                          .delay_ms = ask->delay_ms,
                                           .handler = &handler,
                                           .data = ask,
                                   });

@@ -5,8 +5,9 @@
  * head-ask — the exact facts of one object, from the server
  *
  * By HEAD; where the answer has no length (Apache leaves "Content-Length: 0" out) or the
- * server knows no HEAD, by GET of one byte. Passing faults are tried again at once, a
- * few times.
+ * server knows no HEAD, by GET of one byte. Passing faults are tried again a few times,
+ * later when the server says so (Retry-After): a directory of thousands should not
+ * begin anew because one answer was "busy".
  */
 
 #include "plugins/httpfs/head.h"
@@ -23,6 +24,7 @@ struct head_ask {
         struct head head;
         bool by_get;
         unsigned tries;
+        uint32_t delay_ms; /* before the next try */
 };
 
 /* 0 and ready() will be called, or a negative errno and it will not. */

@@ -61,13 +61,39 @@ void op_done(struct op *op, int result, uint32_t retry_after_ms, const char *det
         op->free(op);
 }
 
+struct cancellation {
+        struct httpfs *fs;
+        uint64_t tag;
+};
+
+/* An operation that waits for probe or manifest has no HTTP request of its own. */
+static void cancel_waiting(void *data) {
+        g_autofree struct cancellation *c = data;
+        GQueue *queues[] = {&c->fs->probe_waiters, &c->fs->manifest_waiters};
+
+        for (size_t i = 0; i < G_N_ELEMENTS(queues); i++)
+                for (GList *link = queues[i]->head; link != NULL; link = link->next) {
+                        struct op *op = link->data;
+
+                        if (op->tag != c->tag)
+                                continue;
+                        g_queue_delete_link(queues[i], link);
+                        op_done(op, -ECANCELED, 0, NULL);
+                        return;
+                }
+}
+
 void op_cancel(struct httpfs *fs, struct cs_request *request) {
         struct op *op;
 
         pthread_mutex_lock(&fs->lock);
         op = g_hash_table_lookup(fs->ops, request);
         if (op != NULL) {
+                struct cancellation *c = g_new(struct cancellation, 1);
+
+                *c = (struct cancellation){fs, op->tag};
                 g_atomic_int_set(&op->cancelled, 1);
+                http_run(fs->client, cancel_waiting, c);
                 http_cancel(fs->client, op->tag);
         }
         pthread_mutex_unlock(&fs->lock);
