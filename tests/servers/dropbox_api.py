@@ -421,10 +421,12 @@ def longpoll(call):
     cursor = call.argument['cursor']
     timeout = call.argument.get('timeout') or 30
     until = time.monotonic() + (timeout if SERVER.longpoll_s is None else SERVER.longpoll_s)
+    if cursor not in SERVER.cursors:
+        raise bad(call.route, 'Invalid "cursor" parameter: %r' % cursor)
     while True:
         state = SERVER.cursors.get(cursor)
-        if state is None:
-            raise bad(call.route, 'Invalid "cursor" parameter: %r' % cursor)
+        if state is None:  # the account was cleared meanwhile
+            return {'changes': False}
         if state == 'reset':
             raise api_error(409, 'reset')
         changes = state['snapshot'] is not None or any(
@@ -865,7 +867,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.dispatch(urllib.parse.urlsplit(self.path).path, body)
         except Refused as refused:
             kind = 'application/json' if refused.body.startswith('{') else 'text/plain; charset=utf-8'
-            if refused.status in (400, 404, 405):
+            if refused.status in (400, 404, 405) and not refused.body.startswith('{'):
                 with LOCK:
                     SERVER.refused.append(refused.body)
             self.answer(refused.status, refused.body, {'Content-Type': kind, **refused.headers})

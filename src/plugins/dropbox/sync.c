@@ -416,7 +416,7 @@ static void step_failed(struct sync *s, const struct api_fault *fault) {
 
 static void *run(void *data) {
         struct dropbox *db = data;
-        struct sync s = {.db = db, .backoff = {.first_ms = 200, .limit_ms = 60000}};
+        struct sync s = {.db = db, .backoff = {.first_ms = 200, .limit_ms = 30000}};
 
         while (!stopped(db)) {
                 struct api_fault fault = {0};
