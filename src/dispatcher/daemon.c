@@ -576,6 +576,10 @@ int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, 
         if (r < 0)
                 return r;
 
+        if (config->hsmid && !store_has_hsmid(d->store) && !given->takeover)
+                log_info("this kernel has no hsmid mount option (%s): the store is kept closed by other means",
+                         config->hsmid);
+
         d->engine_options = (struct engine_options){
                 .host_path = config->host_path,
                 .module_dir = config->module_dir,
