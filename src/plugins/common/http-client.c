@@ -3,8 +3,8 @@
 /*
  * http-client — the thread, its queues and its sockets
  *
- *     http_submit() ─▶ incoming ─▶ delayed? ─▶ waiting[foreground|background] ─▶ active ─▶ complete()
- *         any thread    lock        this thread only from here on
+ *     http_submit() ─▶ incoming ─▶ delayed? ─▶ waiting[…] ─▶ active ─▶ complete()
+ *      any thread        lock      └──────── this thread only ────────┘
  *
  * The thread sleeps in epoll_wait() on libcurl's sockets and an eventfd, and drives
  * libcurl by curl_multi_socket_action(): its cost does not grow with the number of
@@ -43,7 +43,8 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *userdata, voi
                 curl_multi_assign(client->multi, fd, NULL);
                 return 0;
         }
-        event.events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+        event.events =
+                (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
         if (epoll_ctl(client->epoll, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) < 0)
                 (void)epoll_ctl(client->epoll, known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event);
         if (!known)
@@ -499,7 +500,8 @@ int http_client_new(const struct http_options *options, struct http_client **ret
         client->proxy = g_strdup(options->proxy);
         client->insecure = options->insecure;
         client->http2 = options->http2;
-        client->connect_timeout_ms = options->connect_timeout_ms ? options->connect_timeout_ms : 30000;
+        client->connect_timeout_ms =
+                options->connect_timeout_ms ? options->connect_timeout_ms : 30000;
         client->stall_timeout_ms = options->stall_timeout_ms ? options->stall_timeout_ms : 60000;
         client->max_connections = options->max_connections ? options->max_connections : 32;
         client->runs = g_array_new(FALSE, FALSE, sizeof(struct http_runnable));

@@ -45,8 +45,12 @@ static int month_from_name(const char *name) {
 static int date_to_seconds(int year, int month, int day, int hour, int minute, int second,
                            int64_t *ret) {
         struct tm tm = {
-                .tm_year = year - 1900, .tm_mon = month, .tm_mday = day,
-                .tm_hour = hour, .tm_min = minute, .tm_sec = second,
+                .tm_year = year - 1900,
+                .tm_mon = month,
+                .tm_mday = day,
+                .tm_hour = hour,
+                .tm_min = minute,
+                .tm_sec = second,
         };
 
         /* 60: a leap second is a second that time_t does not have. */
@@ -189,8 +193,8 @@ int http_parse_content_range(const char *value, struct http_range *ret) {
         value = number_until(value, '/', &range.last);
         if (value == NULL || range.last < range.first)
                 return -EINVAL;
-        if (!g_str_equal(value, "*") && (number_until(value, '\0', &range.total) == NULL ||
-                                         range.last >= range.total))
+        if (!g_str_equal(value, "*") &&
+            (number_until(value, '\0', &range.total) == NULL || range.last >= range.total))
                 return -EINVAL;
         *ret = range;
         return 0;

@@ -264,7 +264,8 @@ struct http_slot *http_slot_new(struct http_client *client) {
         curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
         curl_easy_setopt(easy, CURLOPT_PROXY, client->proxy ? client->proxy : "");
         curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
-                         client->http2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+                         client->http2 ? (long)CURL_HTTP_VERSION_2TLS
+                                       : (long)CURL_HTTP_VERSION_1_1);
         /* Rather a stream on a connection that is being made than one more connection. */
         curl_easy_setopt(easy, CURLOPT_PIPEWAIT, client->http2 ? 1L : 0L);
         curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
@@ -344,8 +345,8 @@ struct http_request *http_request_new(struct http_client *client, const struct h
                 request->body_length = call->body_length;
         }
         if (call->authorization != NULL)
-                ok = ok && append_header(&request->authorization, "Authorization",
-                                         call->authorization);
+                ok = ok &&
+                     append_header(&request->authorization, "Authorization", call->authorization);
         if (ok)
                 return request;
         http_request_free(request);
@@ -398,7 +399,8 @@ void http_request_arm(struct http_request *request, struct http_slot *slot) {
         } else if (request->body != NULL) {
                 curl_easy_setopt(easy, CURLOPT_NOBODY, 0L);
                 curl_easy_setopt(easy, CURLOPT_POST, 1L);
-                curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_length);
+                curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                                 (curl_off_t)request->body_length);
         } else {
                 curl_easy_setopt(easy, CURLOPT_NOBODY, 0L);
                 curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
@@ -447,7 +449,9 @@ void http_request_finish(struct http_request *request, int error, const char *de
                 .retry_after_ms = request->retry_after_ms,
                 .url = request->url,
                 .method = request->method,
-                .detail = detail ? detail : error != 0 ? request->error_detail : NULL,
+                .detail = detail       ? detail
+                          : error != 0 ? request->error_detail
+                                       : NULL,
         };
         int64_t begin = g_get_monotonic_time();
         struct http_client *client = request->client;

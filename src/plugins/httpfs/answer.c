@@ -12,7 +12,8 @@ static struct answer no(int error, const char *why) {
 bool answer_is_identity(const struct http_response *response) {
         const char *encoding = http_response_header(response, "Content-Encoding");
 
-        return encoding == NULL || *encoding == '\0' || g_ascii_strcasecmp(encoding, "identity") == 0;
+        return encoding == NULL || *encoding == '\0' ||
+               g_ascii_strcasecmp(encoding, "identity") == 0;
 }
 
 /* Does this 200 or 206 speak of the wanted version? */
@@ -87,7 +88,8 @@ static struct answer check_unsatisfiable(const struct answer_wanted *wanted,
         return no(-EPROTO, NULL);
 }
 
-struct answer answer_check(const struct answer_wanted *wanted, const struct http_response *response) {
+struct answer answer_check(const struct answer_wanted *wanted,
+                           const struct http_response *response) {
         int error;
 
         switch (response->status) {

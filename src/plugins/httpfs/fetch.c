@@ -20,9 +20,9 @@ struct fetch_op {
         char *url, *version;
         struct answer_wanted wanted; /* .version: the one above */
         struct answer answer;
-        uint64_t position;  /* in the body */
+        uint64_t position; /* in the body */
         uint64_t delivered;
-        const char *why;    /* of an error found here, static */
+        const char *why; /* of an error found here, static */
 };
 
 static void fetch_free(struct op *op) {
@@ -106,8 +106,12 @@ static void fetch_begin(struct op *op) {
                 .response = on_response, .body = on_body, .complete = on_complete};
         struct fetch_op *fetch = (struct fetch_op *)op;
         struct http_header headers[2];
-        struct http_call call = {.method = "GET", .url = fetch->url, .headers = headers,
-                                 .n_headers = 1, .handler = &handler, .data = fetch};
+        struct http_call call = {.method = "GET",
+                                 .url = fetch->url,
+                                 .headers = headers,
+                                 .n_headers = 1,
+                                 .handler = &handler,
+                                 .data = fetch};
         char range[64];
         int r;
 

@@ -83,7 +83,8 @@ static int httpfs_open(const struct cs_host *host, void **instance) {
                 host->log(host, CS_LOG_WARNING, "the credentials travel unencrypted to %s",
                           fs->settings.url);
         if (!fs->settings.verify)
-                host->log(host, CS_LOG_WARNING, "verify=no: anyone on the way can change the files");
+                host->log(host, CS_LOG_WARNING,
+                          "verify=no: anyone on the way can change the files");
         *instance = fs;
         return 0;
 }

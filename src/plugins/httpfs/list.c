@@ -118,8 +118,10 @@ static void head_call_free(struct head_call *call) {
 static int head_answered(struct head_call *call, int error) {
         struct list_op *list = call->list;
         struct head *head = &call->ask.head;
-        struct listing_entry entry = {
-                .exact = true, .name = call->name, .size = head->size, .mtime_sec = head->mtime_sec};
+        struct listing_entry entry = {.exact = true,
+                                      .name = call->name,
+                                      .size = head->size,
+                                      .mtime_sec = head->mtime_sec};
 
         switch (error) {
         case 0:
@@ -129,8 +131,9 @@ static int head_answered(struct head_call *call, int error) {
                         entry.version = head->version;
                 return list_emit(list, &entry);
         case -EISDIR:
-                return list_emit(list, &(struct listing_entry){
-                                               .directory = true, .exact = true, .name = call->name});
+                return list_emit(list, &(struct listing_entry){.directory = true,
+                                                               .exact = true,
+                                                               .name = call->name});
         case -EBADMSG:
                 skips_count(&list->skips, SKIP_MALFORMED, call->name);
                 return 0;
@@ -168,8 +171,9 @@ static void list_pump(struct list_op *list) {
         while (list->error == 0 && list->heads < HEAD_WINDOW && list->cursor < list->inexact->len) {
                 const char *name = (const char *)list->inexact->data + list->cursor;
                 struct head_call *call = g_new0(struct head_call, 1);
-                g_autofree char *locator =
-                        *list->locator ? g_strconcat(list->locator, "/", name, NULL) : g_strdup(name);
+                g_autofree char *locator = *list->locator
+                                                   ? g_strconcat(list->locator, "/", name, NULL)
+                                                   : g_strdup(name);
                 int r;
 
                 list->cursor += strlen(name) + 1;
@@ -320,9 +324,9 @@ static void on_manifest(struct op *op, int error, const char *detail) {
         if (r == 0)
                 r = manifest_list(op->fs->manifest, list->locator, &list->skips, on_entry, list);
         if (r < 0)
-                list_fail(list, r, 0, g_strdup(r == -ENOENT && !detail
-                                                       ? "the manifest has no such directory"
-                                                       : detail));
+                list_fail(list, r, 0,
+                          g_strdup(r == -ENOENT && !detail ? "the manifest has no such directory"
+                                                           : detail));
         list_finish_maybe(list);
 }
 

@@ -21,19 +21,19 @@
 
 #include "plugins/httpfs/listing-private.h"
 
-#define PIECE 32768      /* what the parser gets at once */
-#define TOKEN_MAX 131072 /* a tag, a text, a comment, a script */
+#define PIECE 32768       /* what the parser gets at once */
+#define TOKEN_MAX 131072  /* a tag, a text, a comment, a script */
 #define ATTRIBUTES_MAX 64 /* of an element; libxml2 compares each with each */
 
 struct listing_html {
         struct listing *listing;
         htmlParserCtxtPtr parser;
         bool is_index;
-        bool links;       /* saw a child */
-        bool in_heading;  /* in <title> or <h1> */
+        bool links;      /* saw a child */
+        bool in_heading; /* in <title> or <h1> */
         unsigned depth;
-        GString *text;    /* of the heading, or after a directory's link */
-        char *directory;  /* waits for its date; NULL: none */
+        GString *text;   /* of the heading, or after a directory's link */
+        char *directory; /* waits for its date; NULL: none */
         char pending[PIECE];
         size_t n_pending; /* bytes in pending */
 };
@@ -122,8 +122,8 @@ static void on_start(void *data, const xmlChar *name, const xmlChar **attributes
 }
 
 static void heading_seen(struct listing_html *html) {
-        static const char *const beginnings[] = {"index of", "directory listing", "directory:",
-                                                 "listing of", "contents of"};
+        static const char *const beginnings[] = {"index of", "directory listing",
+                                                 "directory:", "listing of", "contents of"};
         const char *text = html->text->str;
 
         while (g_ascii_isspace(*text))

@@ -21,7 +21,7 @@
 
 enum state {
         BEFORE_ARRAY,
-        BEFORE_FIRST,   /* an element or ']' */
+        BEFORE_FIRST, /* an element or ']' */
         IN_ELEMENT,
         AFTER_ELEMENT,  /* ',' or ']' */
         BEFORE_ELEMENT, /* after a ',' */

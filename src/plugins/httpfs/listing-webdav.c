@@ -76,7 +76,7 @@ struct listing_webdav {
         bool complete; /* saw </multistatus> */
         /* The response under way: */
         char *href;
-        bool gone; /* its own status is not 2xx */
+        bool gone;                        /* its own status is not 2xx */
         struct properties known, claimed; /* claimed: before their propstat's status is known */
         int propstat_status;
 };
@@ -231,8 +231,7 @@ static void text_end(struct listing_webdav *webdav, enum element element, enum e
                         webdav->gone = status < 200 || status > 299;
                 break;
         case LENGTH:
-                webdav->claimed.has_length =
-                        http_parse_number(text, &webdav->claimed.length) >= 0;
+                webdav->claimed.has_length = http_parse_number(text, &webdav->claimed.length) >= 0;
                 break;
         case MODIFIED:
                 webdav->claimed.has_modified =
@@ -255,7 +254,8 @@ static void on_end(void *data, const xmlChar *name, const xmlChar *prefix, const
                 return;
         element = webdav->stack[--webdav->depth];
         if (webdav->keep_text)
-                text_end(webdav, element, webdav->depth > 0 ? webdav->stack[webdav->depth - 1] : OTHER);
+                text_end(webdav, element,
+                         webdav->depth > 0 ? webdav->stack[webdav->depth - 1] : OTHER);
         webdav->keep_text = false;
         if (element == PROPSTAT)
                 propstat_end(webdav);

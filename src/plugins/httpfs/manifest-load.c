@@ -57,9 +57,10 @@ static void on_complete(void *data, const struct http_result *result) {
         if (error == 0)
                 error = fs->manifest_loading ? manifest_finish(fs->manifest_loading) : -EPROTO;
         if (error != 0) {
-                const char *why = error == -EFBIG                                ? "the manifest is too large"
-                                  : error == -EPROTO && result->status == 200 ? "the manifest is malformed"
-                                                                                 : NULL;
+                const char *why = error == -EFBIG ? "the manifest is too large"
+                                  : error == -EPROTO && result->status == 200
+                                          ? "the manifest is malformed"
+                                          : NULL;
 
                 detail = op_detail(why, result);
                 finish(fs, error, detail);

@@ -64,7 +64,8 @@ const struct skips *manifest_skips(const struct manifest *manifest) {
 
 static int text_add(struct manifest *manifest, const char *s, size_t length, uint32_t *ret) {
         if (manifest->text_used + length + 1 > manifest->text_capacity) {
-                size_t capacity = MAX(manifest->text_capacity * 2, manifest->text_used + length + 1);
+                size_t capacity =
+                        MAX(manifest->text_capacity * 2, manifest->text_used + length + 1);
                 char *text = g_try_realloc(manifest->text, capacity);
 
                 if (text == NULL)
@@ -322,7 +323,8 @@ static struct listing_entry entry_of(const struct manifest *manifest, const stru
         };
 }
 
-bool manifest_find(const struct manifest *manifest, const char *locator, struct listing_entry *ret) {
+bool manifest_find(const struct manifest *manifest, const char *locator,
+                   struct listing_entry *ret) {
         const struct item *item = exact_item(manifest, locator);
 
         if (*locator == '\0' || has_children(manifest, locator)) {

@@ -56,8 +56,8 @@ void op_done(struct op *op, int result, uint32_t retry_after_ms, const char *det
         pthread_mutex_lock(&fs->lock);
         g_hash_table_remove(fs->ops, request);
         pthread_mutex_unlock(&fs->lock);
-        fs->host->done(fs->host, request, op_is_cancelled(op) ? -ECANCELED : result,
-                       retry_after_ms, detail);
+        fs->host->done(fs->host, request, op_is_cancelled(op) ? -ECANCELED : result, retry_after_ms,
+                       detail);
         op->free(op);
 }
 

@@ -76,8 +76,7 @@ static int get_response(void *data, const struct http_response *response) {
 }
 
 static void get_complete(void *data, const struct http_result *result) {
-        static const char *const formats[] = {
-                [LISTING_HTML] = "HTML", [LISTING_JSON] = "JSON"};
+        static const char *const formats[] = {[LISTING_HTML] = "HTML", [LISTING_JSON] = "JSON"};
         struct httpfs *fs = data;
         int error = op_result_error(result);
         g_autofree char *detail = NULL;
@@ -125,8 +124,8 @@ static void propfind_complete(void *data, const struct http_result *result) {
 }
 
 void probe_wait(struct op *op) {
-        static const struct http_handler handler = {
-                .redirect = on_redirect, .complete = propfind_complete};
+        static const struct http_handler handler = {.redirect = on_redirect,
+                                                    .complete = propfind_complete};
         static const struct http_header depth = {"Depth", "0"};
         struct httpfs *fs = op->fs;
         int r;
@@ -135,8 +134,10 @@ void probe_wait(struct op *op) {
         if (fs->probing)
                 return;
         fs->probing = true;
-        r = submit(fs, &(struct http_call){.method = "PROPFIND", .headers = &depth,
-                                           .n_headers = 1, .handler = &handler});
+        r = submit(fs, &(struct http_call){.method = "PROPFIND",
+                                           .headers = &depth,
+                                           .n_headers = 1,
+                                           .handler = &handler});
         if (r < 0)
                 finish(fs, r, 0, NULL);
 }

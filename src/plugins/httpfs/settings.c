@@ -25,7 +25,8 @@ const struct cs_setting_info settings_info[] = {
         {"cacert", "a PEM file with the certificates to trust [the system's]", 0},
         {"verify", "yes or no: check the server's certificate [yes]", 0},
         {"connect_timeout", "seconds, 1 to 3600 [30]", 0},
-        {"stall_timeout", "seconds without a byte before a transfer is tried again, 1 to 3600 [60]", 0},
+        {"stall_timeout", "seconds without a byte before a transfer is tried again, 1 to 3600 [60]",
+         0},
         {"max_connections", "at once, 1 to 256 [32]", 0},
         {"http2", "yes or no: HTTP/2 where TLS offers it [yes]", 0},
         {"user_agent", "what to say in User-Agent [cloudsync/VERSION]", 0},
@@ -102,7 +103,8 @@ static int parse_url(struct source *source, struct settings *settings) {
         const char *url = get(source, "url"), *why;
 
         if (url == NULL)
-                return refuse(source, "url is required, for example url=https://example.org/files/");
+                return refuse(source,
+                              "url is required, for example url=https://example.org/files/");
         if (url_parse_base(url, &settings->url, &why) < 0)
                 return refuse(source, "url cannot be used: %s", why);
         return 0;
@@ -168,7 +170,8 @@ static int read_netrc(struct source *source, struct settings *settings, const ch
 
         if (!g_file_get_contents(file, &text, &length, &error))
                 return refuse(source, "netrc: %s", error->message);
-        r = length > NETRC_MAX ? -EINVAL : netrc_find(text, length, host ? host : "", &login, &password);
+        r = length > NETRC_MAX ? -EINVAL
+                               : netrc_find(text, length, host ? host : "", &login, &password);
         if (r == -ENOENT)
                 return refuse(source, "netrc: %s has no entry for %s", file, host);
         if (r < 0)

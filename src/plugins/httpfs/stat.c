@@ -24,9 +24,9 @@ struct stat_op {
         struct head_ask ask;
         struct listing *listing; /* of the answer to PROPFIND */
         struct skips skips;
-        bool found, exact;       /* by PROPFIND */
+        bool found, exact; /* by PROPFIND */
         bool told;
-        int error;               /* of entry() */
+        int error; /* of entry() */
 };
 
 static void stat_free(struct op *op) {
@@ -53,7 +53,8 @@ static int tell(struct stat_op *stat, struct listing_entry entry) {
 }
 
 static void tell_directory(struct stat_op *stat, int64_t mtime_sec) {
-        done(stat, tell(stat, (struct listing_entry){.directory = true, .mtime_sec = mtime_sec}), NULL);
+        done(stat, tell(stat, (struct listing_entry){.directory = true, .mtime_sec = mtime_sec}),
+             NULL);
 }
 
 /* HEAD ---------------------------------------------------------------------- */
@@ -154,9 +155,12 @@ static void propfind_start(struct stat_op *stat) {
                                                     .body = propfind_body,
                                                     .complete = propfind_complete};
         static const struct http_header headers[] = {{"Depth", "0"}};
-        int r = op_submit(&stat->op, &(struct http_call){.method = "PROPFIND", .url = stat->url,
-                                                         .headers = headers, .n_headers = 1,
-                                                         .handler = &handler, .data = stat});
+        int r = op_submit(&stat->op, &(struct http_call){.method = "PROPFIND",
+                                                         .url = stat->url,
+                                                         .headers = headers,
+                                                         .n_headers = 1,
+                                                         .handler = &handler,
+                                                         .data = stat});
 
         if (r < 0)
                 done(stat, r, NULL);
