@@ -12,10 +12,10 @@
  *      holes or cannot be told apart waits until the file is whole. So while a file is
  *      being filled, nobody but the daemon changes its content, and a fill can
  *      neither overwrite a user's byte nor stretch a file that was cut.
- *   2. Only holes are filled, in whole granules, by one pwrite through the page
- *      cache: a granule is either all there or not at all, also after SIGKILL and
- *      power cuts. (A short copy into a page that is not up to date is
- *      undone by the kernel.) A failed write is punched out again.
+ *   2. Only holes are filled, in whole granules, by one write through the page
+ *      cache from pinned pages (fill.c says why not pwrite): a granule is either all
+ *      there or not at all, also after SIGKILL and power cuts. A failed write is
+ *      punched out again.
  *   3. What is filled belongs to the version in the stamp, which every fetch names. The
  *      remote moved on: a file of which no reader has seen a byte is emptied and
  *      begun again with the new version; of any other the read fails (EIO).

@@ -2,12 +2,15 @@
 #include "dispatcher/file.h"
 
 #include "dispatcher/work.h"
+#include "shared/channel.h"
+#include "shared/fd.h"
 #include "shared/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /*
@@ -75,18 +78,92 @@ struct extent *fill_pieces(const File *file, uint64_t begin, uint64_t end, size_
         return (struct extent *)g_array_free(pieces, FALSE);
 }
 
+/*
+ * How bytes get into a file: through a pipe, not by pwrite(2).
+ *
+ * A pwrite whose source page is not in the page table copies short, and takes the fault then.
+ * On ext4 a short copy zeroes the rest of the range in the page cache and marks it dirty
+ * (block_write_end → folio_zero_new_buffers); the retry overwrites that, unless SIGKILL is
+ * pending. Then the zeros stay and go to disk as data, and no map of the file tells them
+ * from what was filled (seen on 6.18: a worker killed under load). vmsplice(2)
+ * pins the source pages first, and a copy from pinned pages cannot be short: a kill falls
+ * between folios, never into one.
+ */
+#define PIPE_SIZE (2u * CHANNEL_SLOT_SIZE) /* a slot's pages, and one more when it begins inside one */
+
+struct pipe {
+        int read, write;
+};
+
+static void pipe_free(void *data) {
+        struct pipe *p = data;
+
+        fd_close(p->read);
+        fd_close(p->write);
+        g_free(p);
+}
+
+static GPrivate thread_pipe = G_PRIVATE_INIT(pipe_free);
+
+/* The calling thread's pipe, empty; NULL and errno. */
+static struct pipe *pipe_get(void) {
+        struct pipe *p = g_private_get(&thread_pipe);
+        int fds[2];
+
+        if (p)
+                return p;
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return NULL;
+        p = g_new(struct pipe, 1);
+        *p = (struct pipe){.read = fds[0], .write = fds[1]};
+        if (fcntl(p->write, F_SETPIPE_SZ, PIPE_SIZE) < 0) {
+                int saved = errno;
+                pipe_free(p);
+                errno = saved;
+                return NULL;
+        }
+        g_private_set(&thread_pipe, p);
+        return p;
+}
+
+/* At most a slot, which fits into the pipe: so that one splice, and one write of the file
+ * system, takes all of it. */
+static int write_slot(struct pipe *p, int fd, const uint8_t *bytes, uint64_t begin, uint64_t end) {
+        struct iovec source = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = end - begin};
+        loff_t at = (loff_t)begin;
+        ssize_t n;
+
+        do
+                n = vmsplice(p->write, &source, 1, 0);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -errno;
+        if ((uint64_t)n != end - begin)
+                return -EIO;
+        while ((uint64_t)at < end) {
+                n = splice(p->read, NULL, fd, &at, end - (uint64_t)at, 0);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return n < 0 ? -errno : -EIO;
+        }
+        return 0;
+}
+
 static int write_all(int fd, const uint8_t *bytes, uint64_t begin, uint64_t end) {
+        struct pipe *p = pipe_get();
+
+        if (!p)
+                return -errno;
         while (begin < end) {
-                ssize_t n = pwrite(fd, bytes, end - begin, (off_t)begin);
-                if (n < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        return -errno;
+                uint64_t next = MIN(end, begin + CHANNEL_SLOT_SIZE);
+                int r = write_slot(p, fd, bytes, begin, next);
+                if (r < 0) {
+                        g_private_replace(&thread_pipe, NULL); /* what is left in it goes */
+                        return r;
                 }
-                if (n == 0)
-                        return -EIO;
-                bytes += n;
-                begin += (uint64_t)n;
+                bytes += next - begin;
+                begin = next;
         }
         return 0;
 }
