@@ -29,7 +29,6 @@ struct listing_html {
         struct listing *listing;
         htmlParserCtxtPtr parser;
         bool is_index;
-        bool links;      /* saw a child */
         bool in_heading; /* in <title> or <h1> */
         unsigned depth;
         GString *text;   /* of the heading, or after a directory's link */
@@ -69,7 +68,6 @@ static void link_seen(struct listing_html *html, const char *href) {
                         stop(html, -EOPNOTSUPP);
                         return;
                 }
-                html->links = true;
                 if (link == LINK_CHILD_DIRECTORY) {
                         html->directory = g_steal_pointer(&name);
                         return;
