@@ -23,6 +23,7 @@
  * it is 0. All members belong to the main loop; a job gets copies of what it needs.
  */
 
+#include "dispatcher/ahead.h"
 #include "dispatcher/files.h"
 #include "dispatcher/settle.h"
 #include "shared/extents.h"
@@ -86,6 +87,7 @@ struct Files {
         GHashTable *table; /* key → File */
         GQueue idle;       /* File, oldest first */
         Settle *settle;
+        Ahead *ahead;
         guint tick;
         bool denying;
         unsigned leases; /* write leases held: no event may be read */

@@ -103,6 +103,10 @@ static void file_note_reader(File *file, const Request *request) {
         }
 }
 
+static bool request_opens(const Request *request) {
+        return request_is_event(request) && request->event.kind == FAN_KIND_OPEN;
+}
+
 /* A file that is not known yet, and not whole. Takes request and stamp. */
 static void files_begin(Files *files, Request *request, int fd, const struct stat *st,
                         struct stamp *stamp) {
@@ -121,7 +125,8 @@ static void files_begin(Files *files, Request *request, int fd, const struct sta
         if (r < 0) {
                 file->phase = FILE_ACTIVE;
                 file_fail(file, r, "it cannot be opened in the store");
-        }
+        } else if (request_opens(request))
+                ahead_missed(files->ahead, request->event.tid, file->fd, &file->stamp);
         file_step(file);
 }
 
@@ -174,6 +179,8 @@ static void files_decide(Files *files, Request *request, int fd) {
         }
         if (file) {
                 stamp_clear(&stamp);
+                if (request_opens(request))
+                        (void)ahead_opened(files->ahead, st.st_ino);
                 if (file->is_idle) {
                         file_wake(file);
                         file->fd = store_reopen(files->o->store, fd, O_RDWR);
@@ -200,7 +207,9 @@ static void files_decide(Files *files, Request *request, int fd) {
         if (stamp.state == STAMP_WHOLE)
                 files_allow(files, request, true, true);
         else if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot()) {
-                bool open = request_is_event(request) && request->event.kind == FAN_KIND_OPEN;
+                bool open = request_opens(request);
+                if (open)
+                        (void)ahead_opened(files->ahead, st.st_ino);
                 if (open && opens_for_writing(fd)) {
                         files_begin_durable(files, request, &st, &stamp);
                         return;
@@ -276,6 +285,7 @@ Files *files_new(const struct files_options *options) {
         files->o = options;
         files->table = g_hash_table_new(key_hash, key_equal);
         files->settle = settle_new(options->group, options->store);
+        files->ahead = ahead_new(files, options);
         files->tick = g_timeout_add(250, files_tick, files);
         return files;
 }
@@ -288,6 +298,7 @@ void files_deny_all(Files *files) {
         GList *all = files_all(files);
 
         files->denying = true;
+        ahead_stop(files->ahead);
         /* A step of one file never frees another. */
         for (GList *l = all; l; l = l->next) {
                 File *file = l->data;
@@ -312,6 +323,7 @@ void files_free(Files *files) {
         g_list_free(all);
         g_source_remove(files->tick);
         settle_free(files->settle);
+        ahead_free(files->ahead);
         g_hash_table_unref(files->table);
         g_free(files);
 }
