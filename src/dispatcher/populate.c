@@ -41,13 +41,33 @@ void populate_clear(struct populate *p) {
         g_clear_pointer(&p->names, g_ptr_array_unref);
 }
 
-static void remove_file(const char *engine, int parent, const char *name, const char *below);
+static void remove_file(const char *engine, int parent, const char *name, const char *below,
+                        GHashTable *names);
 static void remove_directory(const char *engine, int parent, const char *name, const char *below,
-                             unsigned depth);
+                             GHashTable *names, unsigned depth);
 
+/* What an entry alone is to blame for costs that entry; all else fails the listing, which is
+ * tried again. */
 static void populate_error(struct populate *p, int r) {
-        if (p->r == 0)
-                p->r = r;
+        switch (-r) {
+        case EFBIG: /* larger than a file can be here */
+        case EINVAL:
+        case EILSEQ:
+        case ENAMETOOLONG:
+        case EMSGSIZE:
+        case E2BIG:
+        case ERANGE:
+        case ELOOP:
+        case EEXIST:
+        case ENOTDIR:
+        case EISDIR:
+        case EMLINK:
+                p->skipped++;
+                return;
+        default:
+                if (p->r == 0)
+                        p->r = r;
+        }
 }
 
 /* ── files ──────────────────────────────────────────────────────────────── */
@@ -112,7 +132,7 @@ static int meet_file(struct populate *p, const struct cs_entry *entry) {
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (S_ISDIR(st.st_mode) && p->locator) { /* it was a directory: gone, unless a user's is in it */
-                remove_directory(p->engine, p->directory, entry->name, p->locator, 0);
+                remove_directory(p->engine, p->directory, entry->name, p->locator, NULL, 0);
                 r = make_file(p, entry);
                 return r == -EEXIST ? (p->skipped++, 0) : r;
         }
@@ -240,15 +260,22 @@ static int put_directory(struct populate *p, int parent, const struct cs_entry *
         int r = meet_directory(p, parent, entry);
 
         if (r == -ENOTDIR && p->locator) { /* it was a file */
-                remove_file(p->engine, parent, entry->name, p->locator);
+                remove_file(p->engine, parent, entry->name, p->locator, NULL);
                 r = -ENOENT;
         }
         if (r == -ENOENT)
                 r = make_directory(p, parent, entry);
-        return r == -EEXIST || r == -ENOTDIR || r == -ELOOP ? (p->skipped++, 0) : r;
+        if (r == -EEXIST) /* made by somebody in between */
+                r = meet_directory(p, parent, entry);
+        return r;
 }
 
 /* ── a listing ──────────────────────────────────────────────────────────── */
+
+/* A locator among names: no name begins so. */
+static char *locator_key(const char *locator) {
+        return g_strconcat("\001", locator, NULL);
+}
 
 int populate_entries(struct populate *p, const void *data, size_t length) {
         size_t position = 0;
@@ -266,8 +293,10 @@ int populate_entries(struct populate *p, const void *data, size_t length) {
                                                     : put_file(p, &entry);
                 if (q < 0)
                         populate_error(p, q);
-                if (p->refresh)
+                if (p->refresh) {
                         g_ptr_array_add(p->names, g_strdup(entry.name));
+                        g_ptr_array_add(p->names, locator_key(entry.locator));
+                }
         }
         return r;
 }
@@ -304,6 +333,15 @@ static bool locator_is_in(const char *locator, const char *parent) {
         return name_has_prefix(locator, parent, &rest) && *rest && !strchr(rest, '/');
 }
 
+/* What was only renamed here is at the remote still, by its old name. */
+static bool stamp_is_gone(const char *engine, const struct stamp *stamp, const char *below,
+                          GHashTable *names) {
+        g_autofree char *key = locator_key(stamp->locator);
+
+        return strcmp(stamp->engine, engine) == 0 && locator_is_in(stamp->locator, below) &&
+               !(names && g_hash_table_contains(names, key));
+}
+
 static bool file_is_the_remotes(const struct stat *st, const struct stamp *stamp) {
         return stamp->state == STAMP_SWITCHING ||
                ((uint64_t)st->st_size == stamp->size &&
@@ -312,21 +350,27 @@ static bool file_is_the_remotes(const struct stat *st, const struct stamp *stamp
                   (uint32_t)st->st_mtim.tv_nsec == stamp->mtime_nsec)));
 }
 
-/* A write lease says that nobody has it open, and keeps it so until it is gone. */
-static void remove_file(const char *engine, int parent, const char *name, const char *below) {
+static bool file_is_gone(const char *engine, int fd, const char *below, GHashTable *names) {
         struct stamp stamp = STAMP_INIT;
-        autoclose int fd = -1;
         struct stat st;
+        bool is = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && stamp_read(fd, st.st_ino, &stamp) == 0 &&
+                  stamp_is_gone(engine, &stamp, below, names) && file_is_the_remotes(&st, &stamp);
+
+        stamp_clear(&stamp);
+        return is;
+}
+
+/* A write lease says that nobody has it open, and keeps it so until it is gone. Asked for
+ * only where it will be gone: an access that meets a lease is denied. */
+static void remove_file(const char *engine, int parent, const char *name, const char *below,
+                        GHashTable *names) {
+        autoclose int fd = -1;
 
         fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
+        if (fd < 0 || !file_is_gone(engine, fd, below, names) || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
                 return;
-        if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && stamp_read(fd, st.st_ino, &stamp) == 0) {
-                if (strcmp(stamp.engine, engine) == 0 && locator_is_in(stamp.locator, below) &&
-                    file_is_the_remotes(&st, &stamp))
-                        (void)unlinkat(parent, name, 0);
-                stamp_clear(&stamp);
-        }
+        if (file_is_gone(engine, fd, below, names))
+                (void)unlinkat(parent, name, 0);
         (void)fcntl(fd, F_SETLEASE, F_UNLCK);
 }
 
@@ -334,7 +378,7 @@ static void remove_gone_in(const char *engine, int directory, const char *locato
                            unsigned depth);
 
 static void remove_directory(const char *engine, int parent, const char *name, const char *below,
-                             unsigned depth) {
+                             GHashTable *names, unsigned depth) {
         struct stamp stamp = STAMP_INIT;
         autoclose int fd = -1;
         struct stat st;
@@ -342,7 +386,7 @@ static void remove_directory(const char *engine, int parent, const char *name, c
         fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
                 return;
-        if (strcmp(stamp.engine, engine) == 0 && locator_is_in(stamp.locator, below)) {
+        if (stamp_is_gone(engine, &stamp, below, names)) {
                 remove_gone_in(engine, fd, stamp.locator, NULL, depth + 1);
                 (void)unlinkat(parent, name, AT_REMOVEDIR); /* stays when something of a user's is in it */
         }
@@ -372,9 +416,9 @@ static void remove_gone_in(const char *engine, int directory, const char *locato
         for (guint i = 0; i < gone->len; i++) {
                 const char *name = gone->pdata[i];
                 if (*name == 'd')
-                        remove_directory(engine, directory, name + 1, locator, depth);
+                        remove_directory(engine, directory, name + 1, locator, names, depth);
                 else
-                        remove_file(engine, directory, name + 1, locator);
+                        remove_file(engine, directory, name + 1, locator, names);
         }
 }
 
@@ -428,48 +472,68 @@ int populate_prefix(struct populate *p, const char *prefix, Failure *failure) {
 
 /* ── after a restart ────────────────────────────────────────────────────── */
 
-static int find_unlisted_in(struct populate *p, int directory, unsigned depth) {
+/* One directory: its UNLISTED children, and all of its directories onto `todo`. */
+static int find_unlisted_in(struct populate *p, int directory, bool is_root, GArray *todo) {
         autoclose int own = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         struct dirent *d;
         int r = 0;
         DIR *dir;
 
-        if (depth > 1024)
-                return -ELOOP;
         if (own < 0)
                 return -errno;
         dir = fdopendir(own);
         if (!dir)
                 return -errno;
         own = -1;
-        while (r >= 0 && (errno = 0, d = readdir(dir)) != NULL) {
+        while (r == 0 && (errno = 0, d = readdir(dir)) != NULL) {
                 struct stamp stamp = STAMP_INIT;
                 autoclose int fd = -1;
+                struct handle handle;
                 struct stat st;
 
                 if ((d->d_type != DT_DIR && d->d_type != DT_UNKNOWN) || strcmp(d->d_name, ".") == 0 ||
-                    strcmp(d->d_name, "..") == 0 || (depth == 0 && strcmp(d->d_name, STORE_PRIVATE_DIR) == 0))
+                    strcmp(d->d_name, "..") == 0 || (is_root && strcmp(d->d_name, STORE_PRIVATE_DIR) == 0))
                         continue;
                 fd = openat(dirfd(dir), d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-                if (fd < 0 || fstat(fd, &st) < 0)
+                if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
                         continue;
+                if (fd < 0 || fstat(fd, &st) < 0) { /* not seen is not watched */
+                        r = -errno;
+                        break;
+                }
                 if (stamp_read(fd, st.st_ino, &stamp) == 0 && stamp.state == STAMP_UNLISTED) {
                         r = fan_group_watch_directory(p->group, fd);
                         if (r == 0)
                                 r = add_directory(p, fd, stamp.engine, stamp.locator);
                 }
-                if (r == 0) /* one that was listed in part has unlisted ones below */
-                        r = find_unlisted_in(p, fd, depth + 1);
                 stamp_clear(&stamp);
+                if (r == 0) /* one that was listed in part has unlisted ones below */
+                        r = handle_take(fd, &handle);
+                if (r == 0)
+                        g_array_append_val(todo, handle);
         }
-        if (r >= 0 && errno != 0)
+        if (r == 0 && errno != 0)
                 r = -errno;
         closedir(dir);
         return r;
 }
 
+/* By handles, not by recursion: a user may nest directories as deep as he likes. */
 int populate_find_unlisted(FanGroup *group, Store *store, GArray *ret_directories) {
         struct populate p = {.group = group, .store = store, .directories = ret_directories};
+        g_autoptr(GArray) todo = g_array_new(FALSE, FALSE, sizeof(struct handle));
+        int r = find_unlisted_in(&p, store_root(store), true, todo);
 
-        return find_unlisted_in(&p, store_root(store), 0);
+        while (r == 0 && todo->len > 0) {
+                struct handle handle = g_array_index(todo, struct handle, todo->len - 1);
+                autoclose int fd = -1;
+
+                g_array_set_size(todo, todo->len - 1);
+                fd = handle_open(store_root(store), &handle, O_RDONLY | O_DIRECTORY);
+                if (fd >= 0)
+                        r = find_unlisted_in(&p, fd, false, todo);
+                else if (fd != -ESTALE && fd != -ENOENT) /* removed meanwhile */
+                        r = fd;
+        }
+        return r;
 }
