@@ -19,7 +19,8 @@
 
 /* Listings at once: beside the fetches, so that a crawl never holds up a reader. */
 #define LISTS_MAX 24u
-/* Crashes in a row, none of which came to serve for GOOD_RUN, until the engine is given up. */
+/* Crashes in a row of hosts that neither completed a request nor lived for GOOD_RUN, until the engine
+ * is given up. (One that does its work and is killed, again and again, is not to blame.) */
 #define CRASHES_MAX 8u
 #define GOOD_RUN (30 * G_USEC_PER_SEC)
 /* A host that does not answer a PING for this long hangs. */
@@ -82,6 +83,7 @@ struct Engine {
         int64_t started; /* µs: host spawned */
         int64_t serving_since;
         unsigned crashes;
+        bool useful; /* this host has completed something */
 
         uint64_t directories_listed, directories_pending, entries_skipped;
         uint64_t bytes_fetched, fetch_errors, host_restarts;
@@ -425,6 +427,7 @@ static int engine_message(void *userdata, const struct channel_message *m, Provi
         case CHANNEL_DONE:
                 e->entries_skipped += m->skipped;
                 e->progress = g_get_monotonic_time();
+                e->useful |= m->result == 0;
                 request_done(q, m->result, m->retry_after_ms, m->detail);
                 engine_pump(e);
                 return 0;
@@ -537,11 +540,12 @@ static void engine_crashed(Engine *e, const char *why) {
 
         if (e->state == ENGINE_FAILED || e->state == ENGINE_STOPPED)
                 return;
-        if (e->serving_since && now - e->serving_since > GOOD_RUN) {
+        if (e->useful || (e->serving_since && now - e->serving_since > GOOD_RUN)) {
                 e->crashes = 0;
                 backoff_reset(&e->restart);
         }
         e->serving_since = 0;
+        e->useful = false;
         if (++e->crashes >= CRASHES_MAX) {
                 g_autofree char *text = g_strdup_printf("its host ended %u times in a row; last: %s",
                                                         e->crashes, why);
