@@ -109,7 +109,8 @@ class SystemdService(unittest.TestCase):
             f.write('[Store]\nPath=/run/cloud\nDevice=%s\n' % cls.world.path('store.img'))
         cls.web = Web(cls.world)
         cls.files = {'a.txt': noise(30000, 1), 'sub/b.bin': noise(3 * MIB, 2),
-                     'c.txt': noise(5000, 3), 'd.txt': noise(5000, 4), 'e.txt': noise(5000, 5)}
+                     'c.txt': noise(5000, 3), 'd.txt': noise(5000, 4), 'e.txt': noise(5000, 5),
+                     'f.txt': noise(5000, 6)}
         for name, data in cls.files.items():
             put(os.path.join(cls.web.root, 'docs', name), data, mtime=1600000000)
 
@@ -183,6 +184,10 @@ class SystemdService(unittest.TestCase):
         return self.inside('systemctl', 'show', '--value', '--property', name,
                            'cloudsync.service').stdout.strip()
 
+    def worker(self):
+        """The supervisor's one child."""
+        return self.inside('pgrep', '-P', self.show('MainPID')).stdout.strip()
+
     def status_of(self, pid):
         text = self.inside('cat', '/proc/%s/status' % pid).stdout
         return dict(re.findall(r'^(\w+):[ \t]*(.*)$', text, re.M))
@@ -214,7 +219,7 @@ class SystemdService(unittest.TestCase):
 
     def test_the_host_has_nothing(self):
         daemon = self.show('MainPID')
-        hosts = self.inside('pgrep', '-P', daemon).stdout.split()
+        hosts = self.inside('pgrep', '-P', self.worker()).stdout.split()
         self.assertEqual(len(hosts), 1)
         status = self.status_of(hosts[0])
         uid = self.inside('id', '-u', 'cloudsync-engine').stdout.strip()
@@ -251,10 +256,21 @@ class SystemdService(unittest.TestCase):
         self.inside('systemctl', 'stop', 'cloudsync.service', timeout=60)
         self.assertEqual((self.show('ActiveState'), self.show('Result')), ('inactive', 'success'))
         self.assertNotIn('/run/cloud', self.inside('cat', '/proc/1/mounts').stdout)
+        self.assertEqual(self.inside('ls', '-A', '/run/cloud').stdout, '')  # as before the first start
         self.inside('cloudsyncctl', 'status')  # D-Bus activation
         self.assertEqual(self.show('ActiveState'), 'active')
         wait_until(lambda: self.engine_state() == 'ready', 'the engine is back')
         self.assertReads('e.txt')
+
+    def test_killed_worker_is_replaced(self):
+        """The service does not notice, and what is read meanwhile waits."""
+        self.assertIn('fdstore', json.loads(
+            self.inside('cloudsyncctl', '--json', 'status').stdout)['layers'])
+        before, starts = self.worker(), self.show('NRestarts')
+        self.inside('kill', '-KILL', before)
+        self.assertReads('f.txt')
+        self.assertNotEqual(self.worker(), before)
+        self.assertEqual((self.show('ActiveState'), self.show('NRestarts')), ('active', starts))
 
     def test_killed_it_is_back(self):
         before = self.show('MainPID')
