@@ -8,6 +8,7 @@
 #include "dispatcher/lister.h"
 #include "dispatcher/loop.h"
 #include "dispatcher/presence.h"
+#include "dispatcher/settle.h"
 #include "dispatcher/stamp.h"
 #include "dispatcher/work.h"
 #include "shared/fd.h"
@@ -525,6 +526,7 @@ static void daemon_take_events(Daemon *d, struct fan_event *events, size_t n) {
 static void daemon_take_over(Daemon *d) {
         struct waiting w = {.daemon = d, .events = g_array_new(FALSE, FALSE, sizeof(struct fan_event))};
 
+        settle_recover(d->group, d->store);
         journal_each(d->journal, waiting_add, &w);
         if (d->replaced)
                 log_notice("taking over from the program before: %u accesses wait", w.events->len);
@@ -699,11 +701,11 @@ int daemon_free(Daemon *d) {
                 return 0;
         bus_close(g_steal_pointer(&d->bus));
         daemon_end_engines(d);
-        work_stop();
         if (d->lister) {
                 lister_deny_all(d->lister);
                 files_deny_all(d->files);
         }
+        work_stop(); /* what that began is ended, and nothing more is */
         lister_free(d->lister);
         files_free(d->files);
         if (d->events)

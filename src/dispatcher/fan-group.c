@@ -74,6 +74,10 @@ FanGroup *fan_group_adopt(int fd, Journal *journal) {
         return group;
 }
 
+Journal *fan_group_journal(const FanGroup *group) {
+        return group->journal;
+}
+
 void fan_group_free(FanGroup *group) {
         if (group == NULL)
                 return;

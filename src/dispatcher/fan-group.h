@@ -42,6 +42,7 @@ int fan_group_new(FanGroup **ret);
 int fan_group_create(void);
 struct Journal;
 FanGroup *fan_group_adopt(int fd, struct Journal *journal);
+struct Journal *fan_group_journal(const FanGroup *group); /* borrowed, or NULL */
 void fan_group_free(FanGroup *group);
 int fan_group_fd(const FanGroup *group); /* borrowed; readable = events wait */
 

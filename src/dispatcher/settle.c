@@ -2,6 +2,7 @@
 #include "dispatcher/settle.h"
 
 #include "dispatcher/handle.h"
+#include "dispatcher/journal.h"
 #include "dispatcher/stamp.h"
 #include "dispatcher/work.h"
 #include "shared/fd.h"
@@ -11,6 +12,7 @@
 #include <glib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define SETTLE_SECONDS 3
 #define SETTLE_QUEUE_MAX 65536u
@@ -25,6 +27,7 @@ struct item {
 struct Settle {
         FanGroup *group;
         Store *store;
+        Journal *journal;
         GArray *queue; /* of struct item */
         guint timer;
         bool running;
@@ -42,8 +45,11 @@ static bool settle_stamp(int fd, const struct item *item) {
         bool whole = false;
         struct stat st;
 
-        if (fstat(fd, &st) < 0 || st.st_ctim.tv_sec != item->ctime.tv_sec ||
-            st.st_ctim.tv_nsec != item->ctime.tv_nsec || stamp_read(fd, st.st_ino, &stamp) < 0)
+        if (fstat(fd, &st) < 0)
+                return false;
+        if (item && (st.st_ctim.tv_sec != item->ctime.tv_sec || st.st_ctim.tv_nsec != item->ctime.tv_nsec))
+                return false;
+        if (stamp_read(fd, st.st_ino, &stamp) < 0)
                 return false;
         if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot()) {
                 stamp.state = STAMP_WHOLE;
@@ -62,23 +68,51 @@ static bool settle_stamp(int fd, const struct item *item) {
  * and a writer that slipped through between the two is looked for: its file is stamped
  * all the same, since the data is on disk.
  */
-static void settle_one(Settle *settle, const struct item *item) {
-        autoclose int fd = -1;
-
-        fd = handle_open(store_root(settle->store), &item->handle, O_RDONLY | O_NONBLOCK);
-        if (fd < 0 || fan_group_silence(settle->group, fd, true) < 0)
-                return;
-        if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
-                bool whole = settle_stamp(fd, item);
-                (void)fcntl(fd, F_SETLEASE, F_UNLCK);
-                if (whole)
-                        return;
-        }
-        (void)fan_group_unsilence(settle->group, fd);
+/* Who slipped in while opens were not heard? Its file is on disk: it may write as soon as that is
+ * written down. */
+static void settle_undo(FanGroup *group, int fd, const struct item *item) {
+        (void)fan_group_unsilence(group, fd);
         if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0)
                 (void)fcntl(fd, F_SETLEASE, F_UNLCK);
         else
                 (void)settle_stamp(fd, item);
+}
+
+static void settle_one(Settle *settle, const struct item *item) {
+        autoclose int fd = -1;
+        bool whole = false;
+
+        fd = handle_open(store_root(settle->store), &item->handle, O_RDONLY | O_NONBLOCK);
+        if (fd < 0)
+                return;
+        if (settle->journal)
+                journal_settling(settle->journal, &item->handle);
+        if (fan_group_silence(settle->group, fd, true) == 0) {
+                if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
+                        whole = settle_stamp(fd, item);
+                        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
+                }
+                if (!whole)
+                        settle_undo(settle->group, fd, item);
+        }
+        if (settle->journal)
+                journal_settling(settle->journal, NULL);
+}
+
+void settle_recover(FanGroup *group, const Store *store) {
+        Journal *journal = fan_group_journal(group);
+        autoclose int fd = -1;
+        struct handle handle;
+
+        if (!journal || !journal_was_settling(journal, &handle))
+                return;
+        fd = handle_open(store_root(store), &handle, O_RDONLY | O_NONBLOCK);
+        /* The sync that came before it is not known to be of this content any more. */
+        if (fd >= 0 && fdatasync(fd) == 0)
+                settle_undo(group, fd, NULL);
+        else if (fd >= 0)
+                (void)fan_group_unsilence(group, fd);
+        journal_settling(journal, NULL);
 }
 
 static void settle_run(void *data) {
@@ -144,6 +178,7 @@ Settle *settle_new(FanGroup *group, Store *store) {
 
         settle->group = group;
         settle->store = store;
+        settle->journal = fan_group_journal(group);
         settle->queue = g_array_new(FALSE, FALSE, sizeof(struct item));
         return settle;
 }

@@ -24,3 +24,6 @@ void settle_free(Settle *settle); /* after work_stop() */
 void settle_add(Settle *settle, int fd);
 /* Settles what is queued now, at the next turn of the loop (a clean stop). */
 void settle_hurry(Settle *settle);
+/* After a crash, before the first event is read: the file that was being settled then is heard of again,
+ * or is stamped WHOLE (its data was synced) when a writer has it open already. */
+void settle_recover(FanGroup *group, const Store *store);
