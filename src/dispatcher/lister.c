@@ -40,6 +40,9 @@ struct Node {
         uint64_t skipped;
         GHashTable *names; /* refresh: what the remote has */
         GQueue waiters;
+        /* Who asks for a refresh while it is being listed gets one that begins after that. */
+        GQueue later;
+        bool again, again_recursive;
         guint retry_timer;
         unsigned retry_s;
 };
@@ -119,7 +122,7 @@ static void node_free(Node *node, bool listed) {
         Lister *l = node->lister;
         Engine *engine = node_engine(node);
 
-        g_assert(g_queue_is_empty(&node->waiters) && node->jobs == 0 && !node->request);
+        g_assert(g_queue_is_empty(&node->waiters) && g_queue_is_empty(&node->later) && node->jobs == 0 && !node->request);
         g_hash_table_remove(l->nodes, &node->key);
         if (engine)
                 engine_count_directories(engine, listed, node->refresh ? 0 : -1);
@@ -140,6 +143,9 @@ static void node_free(Node *node, bool listed) {
 }
 
 static void node_answer(Node *node, int r) {
+        while (r < 0 && !g_queue_is_empty(&node->later))
+                request_answer(g_queue_pop_head_link(&node->later)->data, r,
+                               node->detail ? node->detail : "");
         while (!g_queue_is_empty(&node->waiters))
                 request_answer(g_queue_pop_head_link(&node->waiters)->data, r,
                                node->detail ? node->detail : "");
@@ -230,6 +236,24 @@ static void finish_run(void *data) {
         f->r = populate_finish(f->p.group, f->p.directory);
 }
 
+/* It was listed, and is listed once more. */
+static void node_refresh(Node *node) {
+        Lister *l = node->lister;
+        struct populate_directory d = {.device = node->key.device, .inode = node->key.inode,
+                                       .handle = node->handle, .engine = g_strdup(node->engine),
+                                       .locator = g_strdup(node->locator)};
+        GQueue later = node->later;
+        bool recursive = node->again_recursive;
+
+        g_queue_init(&node->later);
+        node_free(node, true);
+        node = node_new(l, &d, true);
+        node->recursive = recursive;
+        node->waiters = later;
+        populate_directory_clear(&d);
+        node_begin(node);
+}
+
 static void finish_done(void *data) {
         struct finish *f = data;
         Node *node = f->node;
@@ -248,7 +272,10 @@ static void finish_done(void *data) {
                           (unsigned long long)node->skipped);
         g_clear_pointer(&node->detail, g_free);
         node_answer(node, 0);
-        node_free(node, true);
+        if (node->again)
+                node_refresh(node);
+        else
+                node_free(node, true);
 }
 
 /* Opened only when its listing comes: a hundred thousand may be waiting for theirs. */
@@ -450,7 +477,8 @@ void lister_event(Lister *l, Request *request) {
                 node_begin(node);
 }
 
-void lister_refresh(Lister *l, Request *request, int fd, bool recursive) {
+/* `request`: NULL when nobody waits. */
+static void refresh(Lister *l, Request *request, int fd, bool recursive) {
         struct populate_directory d;
         struct stamp stamp = STAMP_INIT;
         struct stat st;
@@ -463,20 +491,31 @@ void lister_refresh(Lister *l, Request *request, int fd, bool recursive) {
         if (r == 0)
                 r = directory_of(fd, &st, &stamp, &d);
         if (r < 0 || l->denying) {
-                request_answer(request, r < 0 ? r : -ESHUTDOWN, "");
+                if (request)
+                        request_answer(request, r < 0 ? r : -ESHUTDOWN, "");
                 stamp_clear(&stamp);
                 return;
         }
         node = g_hash_table_lookup(l->nodes, &(struct node_key){.device = st.st_dev, .inode = st.st_ino});
+        if (node && (node->request || node->jobs)) {
+                node->again = true;
+                node->again_recursive |= recursive;
+                if (request)
+                        g_queue_push_tail_link(&node->later, &request->link);
+                stamp_clear(&stamp);
+                return;
+        }
         if (!node)
                 node = node_new(l, &d, stamp.state == STAMP_LISTED);
         node->recursive |= recursive;
         stamp_clear(&stamp);
-        g_queue_push_tail_link(&node->waiters, &request->link);
+        if (request)
+                g_queue_push_tail_link(&node->waiters, &request->link);
         node_begin(node);
 }
 
-static void changed_done(void *userdata, int r, const char *detail) {
+void lister_refresh(Lister *l, Request *request, int fd, bool recursive) {
+        refresh(l, request, fd, recursive);
 }
 
 void lister_changed(Lister *l, Engine *engine, const char *locator) {
@@ -486,7 +525,23 @@ void lister_changed(Lister *l, Engine *engine, const char *locator) {
         autoclose int fd = (int)syscall(SYS_openat2, store_root(l->o->store), path, &how, sizeof how);
 
         if (fd >= 0)
-                lister_refresh(l, request_new_call(changed_done, NULL, 0), fd, false);
+                refresh(l, NULL, fd, false);
+}
+
+/* An engine that was gone is back: what is pending of it counts for the new object, and
+ * waits no longer. */
+static void lister_wake(Lister *l, Engine *engine) {
+        g_autoptr(GList) all = g_hash_table_get_values(l->nodes);
+
+        for (GList *i = all; i; i = i->next) {
+                Node *node = i->data;
+                if (node->refresh || strcmp(node->engine, engine_id(engine)) != 0)
+                        continue;
+                engine_count_directories(engine, 0, 1);
+                node->retry_s = RETRY_FIRST_S;
+                if (node->retry_timer)
+                        node_begin(node);
+        }
 }
 
 int lister_add_engine(Lister *l, Engine *engine, Failure *failure) {
@@ -500,8 +555,10 @@ int lister_add_engine(Lister *l, Engine *engine, Failure *failure) {
         lister_note_complete(l);
         r = populate_prefix(&p, registration->prefix, failure);
         l->pending--;
-        if (r == 0)
+        if (r == 0) {
+                lister_wake(l, engine);
                 lister_take(l, &p, NULL);
+        }
         if (l->was_complete) /* else lister_resume() has still to look, or has looked */
                 lister_note_complete(l);
         populate_clear(&p);
