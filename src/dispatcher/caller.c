@@ -161,9 +161,46 @@ enum caller_call caller_parse(const char *line) {
         return call_meaning(number, fields);
 }
 
+/* A thread that reads by ranges is looked at for each of its reads: its file stays open. It
+ * goes with the thread (ESRCH from then on), never to another one of the same number. */
+static ssize_t read_syscall(pid_t tid, char *buffer, size_t capacity) {
+        static struct {
+                pid_t tid;
+                int fd;
+        } kept[4];
+        const unsigned i = (unsigned)tid % G_N_ELEMENTS(kept);
+
+        if (tid <= 0)
+                return -ESRCH;
+        for (int attempt = 0;; attempt++) {
+                if (kept[i].tid != tid) {
+                        char path[64];
+
+                        if (kept[i].tid != 0)
+                                fd_close(kept[i].fd);
+                        kept[i].tid = 0;
+                        snprintf(path, sizeof path, "/proc/%d/syscall", (int)tid);
+                        kept[i].fd = open(path, O_RDONLY | O_CLOEXEC);
+                        if (kept[i].fd < 0)
+                                return -errno;
+                        kept[i].tid = tid;
+                        attempt = 1;
+                }
+                ssize_t n = pread(kept[i].fd, buffer, capacity - 1, 0);
+                if (n >= 0) {
+                        buffer[n] = '\0';
+                        return n;
+                }
+                fd_close(kept[i].fd);
+                kept[i].tid = 0;
+                if (attempt > 0)
+                        return -ESRCH;
+        }
+}
+
 enum caller_call caller_look(pid_t tid) {
         char line[512];
-        if (read_proc(tid, "syscall", line, sizeof line) <= 0)
+        if (read_syscall(tid, line, sizeof line) <= 0)
                 return CALLER_UNKNOWN;
         return caller_parse(line);
 }

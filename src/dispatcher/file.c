@@ -201,6 +201,15 @@ static void file_look_later(File *file, Request *request) {
                 file->look_timer = g_timeout_add(1, file_look_again, file);
 }
 
+/* Read-ahead: doubled while reads follow each other, back to the least otherwise. */
+static void file_note_read(File *file, uint64_t begin, uint64_t end) {
+        if (begin <= file->next_read && end > file->next_read && file->next_read > 0)
+                file->window = MIN(MAX(file->window * 2, 2 * WINDOW_MIN), WINDOW_MAX);
+        else if (begin != file->next_read || begin == 0)
+                file->window = 0;
+        file->next_read = end;
+}
+
 /* Puts a request where it belongs: answered, waiting for a range, or for the whole. The file
  * is ACTIVE. The safe path is the whole file; everything else must be proven. */
 void file_admit(File *file, Request *request) {
@@ -232,12 +241,32 @@ void file_admit(File *file, Request *request) {
         request->end = MIN(event->offset + event->count, INT64_MAX);
         g_queue_push_tail_link(&file->waiters, &request->link);
 
-        /* Read-ahead: doubled while reads follow each other, back to the least otherwise. */
-        if (request->begin <= file->next_read && request->end > file->next_read && file->next_read > 0)
-                file->window = MIN(MAX(file->window * 2, 2 * WINDOW_MIN), WINDOW_MAX);
-        else if (request->begin != file->next_read || request->begin == 0)
-                file->window = 0;
-        file->next_read = MIN(request->end, file->limit);
+        file_note_read(file, request->begin, MIN(request->end, file->limit));
+}
+
+bool file_answer_at_rest(File *file, Request *request) {
+        const struct fan_event *event = &request->event;
+        const uint64_t next_read = file->next_read, window = file->window;
+        uint64_t begin, end;
+
+        if (!request_is_event(request) || event->kind != FAN_KIND_ACCESS || file->error ||
+            file->files->denying || !(file->stamp.flags & STAMP_EXPOSED) || !file_ranges_possible(file))
+                return false;
+        begin = MIN(event->offset, file->limit);
+        end = MIN(event->offset + event->count, file->limit);
+        file_note_read(file, begin, end);
+        if (!extents_contain(&file->present, begin, end) ||
+            !extents_contain(&file->present, end, MIN(end + file->window, file->limit)) ||
+            caller_look(event->tid) != CALLER_READS) {
+                file->next_read = next_read;
+                file->window = window;
+                return false;
+        }
+        request_answer(request, 0, NULL);
+        file->idle_since = g_get_monotonic_time();
+        g_queue_unlink(&file->files->idle, &file->idle);
+        g_queue_push_tail_link(&file->files->idle, &file->idle);
+        return true;
 }
 
 /* ── finishing ──────────────────────────────────────────────────────────── */

@@ -107,6 +107,9 @@ Engine *file_engine(const File *file);
 void file_step(File *file);
 void file_fail(File *file, int error, const char *detail);
 void file_admit(File *file, Request *request);
+/* An access to what is here of a file that rests, with nothing to be read ahead: answered from
+ * memory, without opening the file. false: nothing was done, the usual way. */
+bool file_answer_at_rest(File *file, Request *request);
 int file_load(File *file, const struct stat *st);
 /* Puts a stamp FILLED (or WHOLE, after a sync) on a file all of which is here; then answers. */
 void file_finish(File *file, bool durable);

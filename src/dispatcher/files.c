@@ -181,6 +181,8 @@ static void files_decide(Files *files, Request *request, int fd) {
                 stamp_clear(&stamp);
                 if (request_opens(request))
                         (void)ahead_opened(files->ahead, st.st_ino);
+                if (file->is_idle && file_answer_at_rest(file, request))
+                        return;
                 if (file->is_idle) {
                         file_wake(file);
                         file->fd = store_reopen(files->o->store, fd, O_RDWR);
