@@ -86,7 +86,7 @@ static gboolean events_again(gpointer userdata) {
         struct request_counters counters;
 
         request_counters(&counters);
-        if (counters.pending > d->config->max_pending / 2 || files_hold_events(d->files))
+        if (counters.pending > d->config->max_pending / 2)
                 return G_SOURCE_CONTINUE;
         d->resume_timer = 0;
         daemon_watch_events(d);
@@ -101,7 +101,7 @@ static gboolean events_ready(int fd, GIOCondition condition, gpointer userdata) 
         int n;
 
         request_counters(&counters);
-        if (counters.pending >= d->config->max_pending || files_hold_events(d->files)) {
+        if (counters.pending >= d->config->max_pending) {
                 /* Backpressure: the rest waits in the kernel's queue. */
                 d->events = 0;
                 d->resume_timer = g_timeout_add(1, events_again, d);

@@ -312,8 +312,11 @@ static void finish_run(void *data) {
 /* Is anyone, the waiting opener included, open for writing? While an open waits it is counted
  * already, and a read lease is refused. Our own descriptor must be closed by now. */
 static bool event_opens_for_writing(const Request *request) {
-        if (!request_is_event(request) || request->event.kind != FAN_KIND_OPEN)
+        if (!request_is_event(request))
                 return false;
+        /* An access that may be truncate(2), by path: the same. */
+        if (request->event.kind != FAN_KIND_OPEN)
+                return request->event.count <= 4096 && caller_look(request->event.tid) != CALLER_READS;
         if (fcntl(request->event.fd, F_SETLEASE, F_RDLCK) < 0)
                 return true;
         (void)fcntl(request->event.fd, F_SETLEASE, F_UNLCK);

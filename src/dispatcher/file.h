@@ -90,7 +90,6 @@ struct Files {
         Ahead *ahead;
         guint tick;
         bool denying;
-        unsigned leases; /* write leases held: no event may be read */
         uint64_t last_transfer;
         uint64_t hydrated, bytes;
 };

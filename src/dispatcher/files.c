@@ -3,6 +3,7 @@
 
 #include "dispatcher/caller.h"
 #include "dispatcher/file.h"
+#include "dispatcher/presence.h"
 #include "dispatcher/work.h"
 #include "shared/fd.h"
 #include "shared/log.h"
@@ -212,7 +213,16 @@ static void files_decide(Files *files, Request *request, int fd) {
                 bool open = request_opens(request);
                 if (open)
                         (void)ahead_opened(files->ahead, st.st_ino);
-                if (open && opens_for_writing(fd)) {
+                bool changed = (uint64_t)st.st_size != stamp.size ||
+                               st.st_mtim.tv_sec != stamp.mtime_sec ||
+                               (uint32_t)st.st_mtim.tv_nsec != stamp.mtime_nsec;
+                if (!changed && presence_has_no_hole(fd, stamp.size) == 0 && !files->denying) {
+                        /* A write-back failed, and the pages are gone: missing again. */
+                        files_begin(files, request, fd, &st, &stamp);
+                        return;
+                }
+                if (open && (changed || opens_for_writing(fd))) {
+                        /* Changed by truncate(2), of which nobody hears here: the user's own. */
                         files_begin_durable(files, request, &st, &stamp);
                         return;
                 }
@@ -355,10 +365,6 @@ void files_transfers(Files *files, daemon_transfer_fn each, void *userdata) {
                                        .uid = file->uid != (uid_t)-1 ? file->uid : caller_uid(file->tid),
                                });
         }
-}
-
-bool files_hold_events(const Files *files) {
-        return files->leases > 0;
 }
 
 uint64_t files_hydrated(const Files *files) {

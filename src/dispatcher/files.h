@@ -70,8 +70,6 @@ void files_switch(Files *files, const struct handle *handle, const struct cs_ent
 /* From now on every request is denied with -EIO (the daemon stops). */
 void files_deny_all(Files *files);
 unsigned files_busy(const Files *files);
-/* Must the group be left unread for the moment? (switch.c says why.) */
-bool files_hold_events(const Files *files);
 
 void files_transfers(Files *files, daemon_transfer_fn each, void *userdata);
 uint64_t files_hydrated(const Files *files);

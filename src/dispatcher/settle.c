@@ -2,6 +2,7 @@
 #include "dispatcher/settle.h"
 
 #include "dispatcher/handle.h"
+#include "dispatcher/presence.h"
 #include "dispatcher/journal.h"
 #include "dispatcher/stamp.h"
 #include "dispatcher/work.h"
@@ -17,18 +18,11 @@
 #define SETTLE_SECONDS 3
 #define SETTLE_QUEUE_MAX 65536u
 
-/* The ctime tells whether the file is still the one that was synced: one that was emptied and
- * filled anew after the sync must not be called durable for its predecessor. */
-struct item {
-        struct handle handle;
-        struct timespec ctime;
-};
-
 struct Settle {
         FanGroup *group;
         Store *store;
         Journal *journal;
-        GArray *queue; /* of struct item */
+        GArray *queue; /* of struct handle */
         guint timer;
         bool running;
 };
@@ -40,78 +34,116 @@ struct batch {
 
 static void settle_schedule(Settle *settle);
 
-static bool settle_stamp(int fd, const struct item *item) {
-        struct stamp stamp = STAMP_INIT;
-        bool whole = false;
-        struct stat st;
+static int settle_stamp(int fd, struct stamp *stamp, enum stamp_state state) {
+        stamp->state = state;
+        if (state == STAMP_PLACEHOLDER)
+                stamp->flags |= STAMP_EXPOSED;
+        return stamp_write(fd, stamp);
+}
 
-        if (fstat(fd, &st) < 0)
-                return false;
-        if (item && (st.st_ctim.tv_sec != item->ctime.tv_sec || st.st_ctim.tv_nsec != item->ctime.tv_nsec))
-                return false;
-        if (stamp_read(fd, st.st_ino, &stamp) < 0)
-                return false;
-        if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot()) {
-                stamp.state = STAMP_WHOLE;
-                whole = stamp_write(fd, &stamp) == 0;
-        } else
-                whole = stamp.state == STAMP_WHOLE;
-        stamp_clear(&stamp);
-        return whole;
+static bool is_changed(const struct stat *st, const struct stamp *stamp) {
+        return (uint64_t)st->st_size != stamp->size || st->st_mtim.tv_sec != stamp->mtime_sec ||
+               (uint32_t)st->st_mtim.tv_nsec != stamp->mtime_nsec;
+}
+
+/* Is every byte on the disk? Not after a write-back that failed: then the pages are gone from
+ * the cache sooner or later, and the holes are there again. */
+static bool is_on_disk(int fd, uint64_t size, uint64_t granule, bool synced) {
+        struct extents present = EXTENTS_INIT;
+        bool all = (synced || fdatasync(fd) == 0) && presence_load(fd, size, granule, &present) == 0 &&
+                   extents_contain(&present, 0, size);
+
+        extents_clear(&present);
+        return all;
 }
 
 /*
- * One file, on a pool thread. Silenced first, then leased: while the lease is held no event of
- * it may come, since the kernel opens the file for the event's descriptor, meets
- * the lease, and denies the access. (An open that raised its event earlier is
- * counted by the inode already, and no lease is given.) Where there is no lease, opens are heard again,
- * and a writer that slipped through between the two is looked for: its file is stamped
- * all the same, since the data is on disk.
+ * Stamps it while nobody at all has it open, so that no reader sees ctime move. The write lease
+ * that tells is not to be met by an event: the kernel opens the file for the event's descriptor,
+ * and denies the access when it meets a lease. So the file is silenced first. Where others
+ * read it, it is heard again, and stays as it is; unless a writer came unheard
+ * meanwhile and waits for the read lease to go: then it is stamped all the same.
  */
-/* Who slipped in while opens were not heard? Its file is on disk: it may write as soon as that is
- * written down. */
-static void settle_undo(FanGroup *group, int fd, const struct item *item) {
+static void settle_quietly(FanGroup *group, int fd, struct stamp *stamp) {
+        if (fan_group_silence(group, fd, true) < 0)
+                return;
+        if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
+                if (settle_stamp(fd, stamp, STAMP_WHOLE) == 0)
+                        return;
+                (void)fcntl(fd, F_SETLEASE, F_RDLCK);
+                (void)fan_group_unsilence(group, fd);
+                return;
+        }
         (void)fan_group_unsilence(group, fd);
-        if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0)
-                (void)fcntl(fd, F_SETLEASE, F_UNLCK);
+        if (fcntl(fd, F_GETLEASE) != F_RDLCK)
+                (void)settle_stamp(fd, stamp, STAMP_WHOLE);
         else
-                (void)settle_stamp(fd, item);
+                (void)fan_group_silence(group, fd, false);
 }
 
-static void settle_one(Settle *settle, const struct item *item) {
-        autoclose int fd = -1;
-        bool whole = false;
+/*
+ * One file, under a read lease: nobody has it open for writing, and who wants to, or to
+ * truncate it, waits until the lease goes. (Refused: a writer is there, and was seen to by
+ * files_begin_durable().)
+ */
+static void settle_leased(FanGroup *group, int fd, uint64_t granule, bool synced) {
+        struct stamp stamp = STAMP_INIT;
+        struct stat st;
 
-        fd = handle_open(store_root(settle->store), &item->handle, O_RDONLY | O_NONBLOCK);
-        if (fd < 0)
+        if (fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
+                return;
+        if (stamp.state == STAMP_WHOLE)
+                (void)fan_group_silence(group, fd, true);
+        else if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot()) {
+                if (is_changed(&st, &stamp)) {
+                        /* By truncate(2) or a date: what is a hole now is the user's. */
+                        if (fdatasync(fd) == 0)
+                                (void)settle_stamp(fd, &stamp, STAMP_WHOLE);
+                } else if (is_on_disk(fd, stamp.size, granule, synced))
+                        settle_quietly(group, fd, &stamp);
+                else if (settle_stamp(fd, &stamp, STAMP_PLACEHOLDER) == 0) {
+                        log_about(LOG_WARNING, stamp.engine, stamp.locator,
+                                  "its content did not reach the disk; it is fetched again when it is read");
+                        (void)fan_group_unsilence(group, fd);
+                }
+        }
+        stamp_clear(&stamp);
+}
+
+static void settle_one(Settle *settle, const struct handle *handle, bool synced) {
+        autoclose int fd = -1;
+
+        fd = handle_open(store_root(settle->store), handle, O_RDONLY | O_NONBLOCK);
+        if (fd < 0 || fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
                 return;
         if (settle->journal)
-                journal_settling(settle->journal, &item->handle);
-        if (fan_group_silence(settle->group, fd, true) == 0) {
-                if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
-                        whole = settle_stamp(fd, item);
-                        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
-                }
-                if (!whole)
-                        settle_undo(settle->group, fd, item);
-        }
+                journal_settling(settle->journal, handle);
+        settle_leased(settle->group, fd, store_granule(settle->store), synced);
+        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
         if (settle->journal)
                 journal_settling(settle->journal, NULL);
 }
 
+/* Killed in between: heard again, and a writer that came unheard is looked for. */
 void settle_recover(FanGroup *group, const Store *store) {
         Journal *journal = fan_group_journal(group);
+        struct stamp stamp = STAMP_INIT;
         autoclose int fd = -1;
         struct handle handle;
+        struct stat st;
 
         if (!journal || !journal_was_settling(journal, &handle))
                 return;
         fd = handle_open(store_root(store), &handle, O_RDONLY | O_NONBLOCK);
-        /* The sync that came before it is not known to be of this content any more. */
-        if (fd >= 0 && fdatasync(fd) == 0)
-                settle_undo(group, fd, NULL);
-        else if (fd >= 0)
+        if (fd >= 0) {
                 (void)fan_group_unsilence(group, fd);
+                if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0)
+                        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
+                else if (fstat(fd, &st) == 0 && stamp_read(fd, st.st_ino, &stamp) == 0 &&
+                         stamp.state == STAMP_FILLED && fdatasync(fd) == 0)
+                        (void)settle_stamp(fd, &stamp, STAMP_WHOLE);
+                stamp_clear(&stamp);
+        }
         journal_settling(journal, NULL);
 }
 
@@ -119,12 +151,11 @@ static void settle_run(void *data) {
         struct batch *batch = data;
         int r = store_sync(batch->settle->store);
 
-        if (r < 0) {
+        /* Each file is looked at all the same: what did not reach the disk is to be told. */
+        if (r < 0)
                 log_error("the store cannot be synced: %s", strerror(-r));
-                return;
-        }
         for (guint i = 0; i < batch->files->len; i++)
-                settle_one(batch->settle, &g_array_index(batch->files, struct item, i));
+                settle_one(batch->settle, &g_array_index(batch->files, struct handle, i), r == 0);
 }
 
 static void settle_done(void *data) {
@@ -143,7 +174,7 @@ static gboolean settle_now(gpointer userdata) {
         settle->timer = 0;
         batch = g_new(struct batch, 1);
         *batch = (struct batch){.settle = settle, .files = settle->queue};
-        settle->queue = g_array_new(FALSE, FALSE, sizeof(struct item));
+        settle->queue = g_array_new(FALSE, FALSE, sizeof(struct handle));
         settle->running = true;
         work_run(settle_run, settle_done, batch);
         return G_SOURCE_REMOVE;
@@ -155,14 +186,11 @@ static void settle_schedule(Settle *settle) {
 }
 
 void settle_add(Settle *settle, int fd) {
-        struct item item;
-        struct stat st;
+        struct handle handle;
 
-        if (settle->queue->len >= SETTLE_QUEUE_MAX || handle_take(fd, &item.handle) < 0 ||
-            fstat(fd, &st) < 0)
+        if (settle->queue->len >= SETTLE_QUEUE_MAX || handle_take(fd, &handle) < 0)
                 return;
-        item.ctime = st.st_ctim;
-        g_array_append_val(settle->queue, item);
+        g_array_append_val(settle->queue, handle);
         settle_schedule(settle);
 }
 
@@ -179,7 +207,7 @@ Settle *settle_new(FanGroup *group, Store *store) {
         settle->group = group;
         settle->store = store;
         settle->journal = fan_group_journal(group);
-        settle->queue = g_array_new(FALSE, FALSE, sizeof(struct item));
+        settle->queue = g_array_new(FALSE, FALSE, sizeof(struct handle));
         return settle;
 }
 

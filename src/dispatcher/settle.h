@@ -4,12 +4,14 @@
 /*
  * settle — FILLED becomes WHOLE, in batches, behind the readers' backs
  *
- * Every few seconds, when files were filled: one syncfs of the store for all of
- * them, then each gets its stamp WHOLE and is silenced for opens too. Changing the
- * stamp moves ctime, which backup programs take for a change under their hands, so it
- * is done only while nobody has the file open: a write lease tells, and holds
- * new openers off for the few microseconds. A file that is open stays FILLED; its
- * next open puts it here again. The queue is bounded and lost in a crash:
+ * Every few seconds, when files were filled: one syncfs of the store for all of them, then
+ * each, when its bytes are on the disk, gets its stamp WHOLE and is silenced for opens too. What
+ * did not reach the disk (a write-back that failed) is a placeholder again. What a user changed
+ * since (truncate(2) raises no event on a FILLED file) is WHOLE at once: its holes are
+ * the user's. Changing the stamp moves ctime, which backup programs take for a change under
+ * their hands, so an unchanged file is stamped only while nobody has it open: a write lease
+ * tells. A file that is open stays FILLED; its next open puts it here again. The
+ * queue is bounded, and lost in a crash:
  * both cost an event at the next open, nothing else.
  */
 

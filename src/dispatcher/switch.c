@@ -162,7 +162,7 @@ void switch_begin(File *file) {
 struct idle_switch {
         Files *files;
         File *file; /* in the table, SWITCHING: whoever comes waits */
-        int fd;     /* O_RDWR, with the write lease */
+        int fd;     /* O_RDWR */
         struct stamp next;
         int r;
         void (*done)(void *userdata, int r);
@@ -191,9 +191,7 @@ static void idle_switch_done(void *data) {
         Files *files = s->files;
         GQueue arrived = s->file->arrived;
 
-        (void)fcntl(s->fd, F_SETLEASE, F_UNLCK);
         fd_close(s->fd);
-        files->leases--;
         g_queue_init(&s->file->arrived);
         s->file->jobs--;
         file_free(s->file);
@@ -205,43 +203,54 @@ static void idle_switch_done(void *data) {
         g_free(s);
 }
 
-/* Opens it with a write lease, or says why not: -EBUSY somebody has it open, -EEXIST it is a
- * user's. Events of it are heard again first: an open decides about its event before
- * it waits for a lease. */
-static int idle_switch_open(Files *files, const struct handle *handle, const struct stamp *next) {
+/* Under the write lease: still the remote's, and from now on nobody's. */
+static int idle_switch_claim(int fd, struct stamp *next) {
         struct stamp now = STAMP_INIT;
+        struct stat st;
+        int r;
+
+        r = fstat(fd, &st) < 0 ? -errno : stamp_read(fd, st.st_ino, &now);
+        if (r == 0 && (strcmp(now.engine, next->engine) != 0 || !file_is_unmodified(&st, &now)))
+                r = -EEXIST;
+        if (r == 0) {
+                next->state = STAMP_SWITCHING;
+                next->boot = stamp_boot();
+                r = stamp_write(fd, next);
+        }
+        stamp_clear(&now);
+        return r;
+}
+
+/*
+ * Opens it and stamps it SWITCHING while nobody else has it open (-EBUSY: somebody has), and no
+ * user changed it (-EEXIST). The write lease that tells is held for the stamp alone, and on the
+ * main loop, which alone reads the group: the kernel opens an event's file when the event is read,
+ * and would meet the lease and deny the access. From then on every access raises an event and
+ * waits, since the file is silenced for nothing and its stamp says SWITCHING.
+ */
+static int idle_switch_open(Files *files, const struct handle *handle, struct stamp *next) {
         autoclose int own = -1;
         struct stat st;
+        File *file;
         int r;
 
         own = handle_open(store_root(files->o->store), handle, O_RDWR | O_NONBLOCK);
         if (own < 0)
                 return own == -EWOULDBLOCK || own == -ETXTBSY ? -EBUSY : own;
-        r = fstat(own, &st) < 0 ? -errno : stamp_read(own, st.st_ino, &now);
-        if (r == 0 && (strcmp(now.engine, next->engine) != 0 || !file_is_unmodified(&st, &now)))
-                r = -EEXIST;
-        stamp_clear(&now);
-        if (r < 0)
-                return r;
-        (void)fan_group_unsilence(files->o->group, own);
+        if (fstat(own, &st) < 0)
+                return -errno;
+        file = file_lookup(files, st.st_dev, st.st_ino);
+        if (file && !file->is_idle)
+                return -EBUSY;
+        (void)fan_group_unsilence(files->o->group, own); /* an open decides about its event first */
         if (fcntl(own, F_SETLEASE, F_WRLCK) < 0)
                 return errno == EAGAIN ? -EBUSY : -errno;
-        /* Again under the lease: a user may have come and gone in between. */
-        if (fstat(own, &st) < 0 || stamp_read(own, st.st_ino, &now) < 0 || !file_is_unmodified(&st, &now))
-                r = -EEXIST;
-        stamp_clear(&now);
-        if (r < 0) {
-                (void)fcntl(own, F_SETLEASE, F_UNLCK);
-                return r;
-        }
-        return fd_steal(&own);
+        r = idle_switch_claim(own, next);
+        (void)fcntl(own, F_SETLEASE, F_UNLCK);
+        return r < 0 ? r : fd_steal(&own);
 }
 
-/*
- * Takes `next`. While a lease is held the group is not read (files_hold_events): the kernel
- * opens an event's file when the event is read, and would meet the lease and deny the access.
- * The main loop alone reads the group and takes these leases, so nothing can come between.
- */
+/* Takes `next`. */
 static int idle_switch_begin(Files *files, const struct handle *handle, struct stamp *next,
                              void (*done)(void *userdata, int r), void *userdata) {
         struct idle_switch *s;
@@ -255,20 +264,17 @@ static int idle_switch_begin(Files *files, const struct handle *handle, struct s
         own = idle_switch_open(files, handle, next);
         if (own < 0)
                 return own;
-        /* A file that is being fetched is open, by ourselves. */
-        file = fstat(own, &st) < 0 ? NULL : file_lookup(files, st.st_dev, st.st_ino);
-        if (file && !file->is_idle) {
-                (void)fcntl(own, F_SETLEASE, F_UNLCK);
+        if (fstat(own, &st) < 0) {
                 fd_close(own);
-                return -EBUSY;
+                return -EIO;
         }
-        if (file)
+        file = file_lookup(files, st.st_dev, st.st_ino);
+        if (file) /* it rests: see idle_switch_open() */
                 file_free(file);
         stamp_copy(&copy, next);
         file = file_new(files, st.st_dev, st.st_ino, &copy);
         file->phase = FILE_SWITCHING;
         file->jobs++;
-        files->leases++;
         s = g_new0(struct idle_switch, 1);
         *s = (struct idle_switch){.files = files, .file = file, .fd = own, .next = *next,
                                   .done = done, .userdata = userdata};
