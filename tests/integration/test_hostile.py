@@ -1,0 +1,549 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Everybody who is not the daemon, at his worst: engine hosts that break or bend the protocol,
+remotes that change at the wrong moment, users and programs in unlucky order, disks that
+fail, machines that lose power. No reader gets a wrong byte, no user loses one, nobody
+waits for ever, and the daemon goes on."""
+
+import errno
+import fcntl
+import os
+import random
+import select
+import struct
+import threading
+
+from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
+from support import rawhost
+
+PER_FILESYSTEM = True
+
+
+class RawStore(Store):
+    """A store whose daemon starts the test's own script as engine host."""
+
+    def command(self, *extra):
+        script = self.world.path('raw-host')
+        return super().command('--host-path', script, *extra)
+
+
+class RawTest(CloudsyncTest):
+    """The test is the engine host: see support/rawhost.py."""
+
+    @classmethod
+    def make(cls):
+        cls.bus = Bus(cls.world)
+        control = cls.world.path('control')
+        cls.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        cls.listener.bind(control)
+        cls.listener.listen(16)
+        rawhost.write_script(cls.world.path('raw-host'), control)
+        cls.store = RawStore(cls.world, cls.bus, fs=FS, size=cls.SIZE, config=cls.CONFIG)
+        cls.store.start()
+
+    def setUp(self):
+        super().setUp()
+        self.channels = []
+
+    def tearDown(self):
+        for channel in self.channels:
+            channel.close()
+        super().tearDown()
+
+    def accept(self, timeout=None):
+        """The next host that attached."""
+        self.listener.settimeout(TIMEOUT if timeout is None else timeout * SLOW)
+        control, _ = self.listener.accept()
+        text, fds = rawhost.receive_fd(control, 256, TIMEOUT)
+        engine, pid = text.decode().split()
+        channel = rawhost.RawChannel(control, engine, int(pid), fds[0])
+        self.channels.append(channel)
+        return channel
+
+    def raw(self, entries=None, flags=0, max_requests=32, **settings):
+        """A registered engine and its channel; its root is listed as `entries`."""
+        self.engine(module='unruly', wait=None, **settings)
+        channel = self.accept().ready(flags, max_requests)
+        if entries is not None:
+            self.list(channel, entries)
+            self.store.wait_state(self.engines[-1])
+        return channel
+
+    def list(self, channel, entries):
+        request = channel.wait('LIST')['request']
+        channel.entries(request, entries)
+        channel.done(request)
+
+    def serve(self, channel, message, content):
+        """Answers a FETCH with what it asks for."""
+        offset, length = message['offset'], message['length']
+        channel.data(message['request'], offset, content[offset:offset + length])
+        channel.done(message['request'])
+
+
+class Protocol(RawTest):
+
+    def test_dies_between_the_last_byte_and_done(self):
+        """All bytes came, DONE did not: the next host is asked again for what is not sure."""
+        data = noise(50001, 1)
+        channel = self.raw([{'name': 'f', 'size': len(data)}])
+        reader = self.spawn(['cat', self.file('f')])
+        message = channel.wait('FETCH')
+        channel.data(message['request'], 0, data)
+        channel.close()
+        for _ in range(3):  # and again
+            channel = self.accept().ready()
+            message = channel.wait('FETCH')
+            channel.data(message['request'], message['offset'], data[message['offset']:])
+            channel.close()
+        channel = self.accept().ready()
+        self.serve(channel, channel.wait('FETCH'), data)
+        status, out, err = finish(reader)
+        self.assertEqual(status, 0, err)
+        self.assertBytes(out, data)
+
+    def test_passing_fault_after_the_last_byte(self):
+        data = noise(300001, 2)
+        channel = self.raw([{'name': 'f', 'size': len(data)}])
+        reader = self.spawn(['cat', self.file('f')])
+        message = channel.wait('FETCH')
+        channel.data(message['request'], 0, data)
+        channel.done(message['request'], -errno.ECONNRESET)
+        self.serve(channel, channel.wait('FETCH'), data)
+        status, out, err = finish(reader)
+        self.assertEqual(status, 0, err)
+        self.assertBytes(out, data)
+
+    def test_other_bytes_the_second_time(self):
+        """What came before a fault is of the same version by promise; a piece that was not
+        confirmed is replaced by the confirmed one."""
+        data = noise(3000, 3)
+        channel = self.raw([{'name': 'f', 'size': len(data)}])
+        reader = self.spawn(['cat', self.file('f')])
+        message = channel.wait('FETCH')
+        channel.data(message['request'], 0, bytes(3000))
+        channel.done(message['request'], -errno.EPROTO)
+        self.serve(channel, channel.wait('FETCH'), data)
+        status, out, err = finish(reader)
+        self.assertEqual(status, 0, err)
+        self.assertBytes(out, data)
+
+    def breaks(self, act, content=noise(200000, 4)):
+        """act(channel, fetch) breaks the protocol: that host is ended, the next one serves."""
+        channel = self.raw([{'name': 'f', 'size': len(content)}])
+        reader = self.spawn(['cat', self.file('f')])
+        message = channel.wait('FETCH')
+        try:
+            act(channel, message, content)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        channel = self.accept().ready()
+        self.serve(channel, channel.wait('FETCH'), content)
+        status, out, err = finish(reader)
+        self.assertEqual(status, 0, err)
+        self.assertBytes(out, content)
+        self.store.unregister(self.engines[-1])
+
+    def test_breaks_the_protocol(self):
+        def beyond(channel, message, content):
+            channel.data(message['request'], 0, content + b'x')
+
+        def gap(channel, message, content):
+            channel.put('DATA', message['request'], channel.slot(), content[4096:8192], offset=4096)
+
+        def entries(channel, message, content):
+            channel.entries(message['request'], [{'name': 'x', 'size': 1}])
+
+        def unknown(channel, message, content):
+            channel.send('DONE', request=message['request'] + 1000)
+
+        def slot_in_use(channel, message, content):
+            channel.put('DATA', message['request'], 5, content[:65536], offset=0)
+            for at in range(0, 60):
+                channel.put('DATA', message['request'], 5, content[:1], offset=65536 + at)
+
+        def malformed(channel, message, content):
+            channel.socket.send(b'hello, world')
+
+        def from_dispatcher(channel, message, content):
+            channel.send('QUIT')
+
+        for act in (beyond, gap, entries, unknown, slot_in_use, malformed, from_dispatcher):
+            with self.subTest(act=act.__name__):
+                self.breaks(act)
+
+    def test_done_twice(self):
+        data = noise(1000, 5)
+        channel = self.raw([{'name': 'f', 'size': 1000}, {'name': 'g', 'size': 1000}])
+        reader = self.spawn(['cat', self.file('f')])
+        message = channel.wait('FETCH')
+        self.serve(channel, message, data)
+        channel.done(message['request'])
+        self.assertBytes(finish(reader)[1], data)
+        channel = self.accept().ready()
+        reader = self.spawn(['cat', self.file('g')])
+        self.serve(channel, channel.wait('FETCH'), data)
+        self.assertBytes(finish(reader)[1], data)
+
+    def test_data_for_a_cancelled_request(self):
+        """The engine goes, its fetch is cancelled; a reader killed does not stop the fetch."""
+        data = noise(100000, 6)
+        channel = self.raw([{'name': 'f', 'size': len(data)}])
+        reader = self.spawn(['cat', self.file('f')])
+        message = channel.wait('FETCH')
+        kill_session(reader.pid)
+        reader.wait()
+        self.serve(channel, message, data)
+        self.assertBytes(self.read(self.file('f')), data)
+
+    def test_ready_twice(self):
+        channel = self.raw([{'name': 'f', 'size': 1000}])
+        for n in (1, 96, 5):
+            channel.send('READY', flags=1, max_requests=n)
+        reader = self.spawn(['cat', self.file('f')])
+        self.serve(channel, channel.wait('FETCH'), noise(1000))
+        self.assertBytes(finish(reader)[1], noise(1000))
+
+    def test_stops_reading(self):
+        """A host that takes nothing from its channel is ended; meanwhile others are served."""
+        data = noise(1000, 7)
+        channel = self.raw([{'name': 'f%d' % i, 'size': 1000} for i in range(50)])
+        other = self.engines[-1]
+        readers = [self.spawn(['cat', self.store.file(other, 'f%d' % i)]) for i in range(50)]
+        second = self.raw([{'name': 'f', 'size': 1000}])
+        reader = self.spawn(['cat', self.file('f')])
+        self.serve(second, second.wait('FETCH'), data)
+        self.assertBytes(finish(reader)[1], data)
+        again = self.accept(timeout=60)
+        self.assertEqual(again.engine, other)
+        again.ready()
+        for _ in range(50):
+            self.serve(again, again.wait('FETCH'), data)
+        for reader in readers:
+            self.assertBytes(finish(reader)[1], data)
+        self.assertNotEqual(channel.pid, again.pid)
+
+    def test_a_child_keeps_the_channel(self):
+        """A dead host whose child holds its end of the channel."""
+        data = noise(1000, 8)
+        channel = self.raw([{'name': 'f', 'size': 1000}])
+        os.kill(channel.pid, signal.SIGKILL)  # the test keeps the socket open
+        reader = self.spawn(['cat', self.file('f')])
+        again = self.accept(timeout=60)
+        again.ready()
+        self.serve(again, again.wait('FETCH'), data)
+        self.assertBytes(finish(reader)[1], data)
+
+
+def pread(path, size, offset=0):
+    """One pread(2) of `size` bytes."""
+    def attempt():
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            return os.pread(fd, size, offset)
+        finally:
+            os.close(fd)
+    return isolated(attempt)
+
+
+class Versions(RawTest):
+    """The remote moves on, by a host that says so at the worst moment."""
+
+    def moved_on(self, old, new, hydration):
+        channel = self.raw([{'name': 'f', 'size': len(old), 'version': 'one'}],
+                           hydration=hydration)
+        path = self.file('f')
+        result = []
+        reader = threading.Thread(target=lambda: result.append(pread(path, 8 * MIB)))
+        reader.start()
+        channel.done(channel.wait('FETCH')['request'], -errno.ESTALE)
+        while not result:
+            message = channel.receive(timeout=10)
+            if message['type'] == 'STAT':
+                channel.entries(message['request'], [{'name': '-', 'size': len(new),
+                                                      'version': 'two', 'mtime': 1650000000}])
+                channel.done(message['request'])
+            elif message['type'] == 'FETCH' and message['file_version'] == 'two':
+                self.serve(channel, message, new)
+            elif message['type'] == 'FETCH':
+                channel.done(message['request'], -errno.ESTALE)
+            reader.join(0.3)
+        reader.join()
+        self.assertBytes(result[0], new, hydration)
+
+    def test_grows_under_a_waiting_reader(self):
+        for hydration in ('ranges', 'whole'):
+            with self.subTest(hydration=hydration):
+                self.moved_on(noise(MIB + 1000, 1), noise(2 * MIB + MIB // 2, 2), hydration)
+
+    def test_shrinks_under_a_waiting_reader(self):
+        for hydration in ('ranges', 'whole'):
+            with self.subTest(hydration=hydration):
+                self.moved_on(noise(2 * MIB + 999, 3), noise(MIB + 5, 4), hydration)
+                self.moved_on(noise(2 * MIB + 999, 3), b'small', hydration)
+
+    def test_reads_of_a_stale_file_ask_seldom(self):
+        """A part was read, the remote moved on: a program that tries again and again does not
+        become a flood at the remote, nor in memory."""
+        data = noise(2 * MIB, 5)
+        channel = self.raw([{'name': 'f', 'size': len(data), 'version': 'one'}],
+                           hydration='ranges')
+        path = self.file('f')
+        holder = self.spawn([ACCESS, 'hold-range', path, '0', '100'])
+        while not select.select([holder.stdout], [], [], 0.2)[0]:
+            try:
+                self.serve(channel, channel.wait('FETCH', timeout=0.1), data)
+            except TimeoutError:
+                pass
+        stats = []
+        reader = self.spawn(['python3', '-c', 'import os, sys\n'
+                             'for i in range(100):\n'
+                             ' try: os.pread(os.open(sys.argv[1], os.O_RDONLY), 100, 1500000)\n'
+                             ' except OSError: pass\n'
+                             ' else: sys.exit("read")\n', path])
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            try:
+                message = channel.receive(timeout=0.2)
+            except TimeoutError:
+                continue
+            if message['type'] == 'STAT':
+                stats.append(message)
+                channel.done(message['request'], -errno.EACCES)
+            elif message['type'] == 'FETCH':
+                channel.done(message['request'], -errno.ESTALE)
+        status, _, err = finish(reader)
+        self.assertEqual(status, 0, err)
+        self.assertLess(len(stats), 10)
+
+
+class Listings(RawTest):
+
+    SIZE = '1G'
+
+    def test_one_impossible_entry(self):
+        """Entries that this file system cannot hold are left out; the others are there."""
+        data = noise(1000, 1)
+        channel = self.raw([{'name': 'a', 'size': 1000}, {'name': 'huge', 'size': 2 ** 63 - 1},
+                            {'name': 'big', 'size': 2 ** 62}, {'name': 'b' * 255, 'size': 1000},
+                            {'name': b'\xff\xfe', 'size': 1000}, {'name': 'z', 'size': 1000}])
+        self.assertIn('z', os.listdir(self.file()))
+        reader = self.spawn(['cat', self.file('b' * 255)])
+        self.serve(channel, channel.wait('FETCH'), data)
+        self.assertBytes(finish(reader)[1], data)
+
+    def test_longest_locator_and_version(self):
+        data = noise(1000, 1)
+        entries = [{'name': 'f', 'size': 1000, 'locator': 'l' * 3500, 'version': 'v' * 200},
+                   {'name': 'd', 'directory': True, 'locator': 'd' * 3500},
+                   {'name': 'z', 'size': 1000}]
+        channel = self.raw()
+        self.list(channel, entries)
+        message = channel.wait('LIST')
+        self.assertEqual(message['locator'], 'd' * 3500)
+        channel.done(message['request'])
+        self.store.wait_state(self.engines[-1])
+        reader = self.spawn(['cat', self.file('f')])
+        message = channel.wait('FETCH')
+        self.assertEqual((message['locator'], message['file_version']), ('l' * 3500, 'v' * 200))
+        self.serve(channel, message, data)
+        self.assertBytes(finish(reader)[1], data)
+
+    def descriptors(self):
+        return len(os.listdir('/proc/%d/fd' % self.store.daemon.pid))
+
+    def test_many_directories_wait(self):
+        """As many directories as there are: none of them takes a descriptor while it waits."""
+        before = self.descriptors()
+        channel = self.raw()
+        self.list(channel, [{'name': 'd%d' % i, 'directory': True} for i in range(3000)])
+        wait_until(lambda: os.stat(self.file()).st_nlink in (1, 3002), 'all directories are made')
+        self.assertLess(self.descriptors(), before + 300)
+
+    def test_registered_again_while_listing(self):
+        """The engine goes while directories are being listed, and one of its name comes back."""
+        channel = self.raw()
+        self.list(channel, [{'name': 'd%d' % i, 'directory': True} for i in range(40)])
+        channel.wait('LIST')
+        engine = self.engines[-1]
+        for _ in range(3):
+            self.store.unregister(engine)
+            channel.close()
+            self.store.register(engine, 'unruly', self.prefix, {})
+            channel = self.accept().ready()
+            channel.wait('LIST')
+        seen, names = set(), set()
+        self.store.unregister(engine)
+        channel.close()
+        self.store.register(engine, 'unruly', self.prefix, {})
+        channel = self.accept().ready()
+        while len(names) < 40:
+            message = channel.wait('LIST', timeout=5)
+            seen.add(message['request'])
+            if message['locator']:
+                channel.entries(message['request'], [{'name': 'f', 'size': 10, 'locator':
+                                                      message['locator'] + '/f'}])
+                names.add(message['locator'])
+            channel.done(message['request'])
+        self.store.wait_state(engine, timeout=10)
+        self.assertEqual(self.store.engine_property(engine, 'DirectoriesPending'), 0)
+        for i in range(40):
+            self.assertEqual(os.listdir(self.file('d%d' % i)), ['f'])
+
+    def rss(self):
+        with open('/proc/%d/status' % self.store.daemon.pid, encoding='ascii') as f:
+            return int(re.search(r'VmRSS:\s+(\d+)', f.read())[1]) * 1024
+
+    def test_flood_of_changes(self):
+        """A host that says without end that a directory changed costs no memory."""
+        channel = self.raw([{'name': 'f', 'size': 10}])
+        before = self.rss()
+        packet = rawhost.build('CHANGED')
+        for _ in range(200000):
+            channel.socket.send(packet)
+        message = channel.wait('LIST')
+        self.assertLess(self.rss() - before, 8 * MIB)
+        # And what changed while it was being listed is found by another listing.
+        channel.entries(message['request'], [{'name': 'f', 'size': 10}])
+        channel.done(message['request'])
+        message = channel.wait('LIST')
+        channel.entries(message['request'], [{'name': 'f', 'size': 10}, {'name': 'g', 'size': 1}])
+        channel.done(message['request'])
+        wait_until(lambda: os.path.exists(self.file('g')), 'the new file is there')
+
+    def test_fails_half_way(self):
+        """A listing that breaks in the middle shows nothing as complete, and is tried again."""
+        channel = self.raw()
+        request = channel.wait('LIST')['request']
+        channel.entries(request, [{'name': 'a', 'size': 10}])
+        channel.done(request, -errno.EACCES)
+        wait_until(lambda: b'half-way: : the directory cannot be listed' in
+                   self.store.daemon.log_text(), 'the listing has failed')
+        lister = self.spawn(['ls', self.file()])
+        request = channel.wait('LIST')['request']
+        channel.entries(request, [{'name': 'a', 'size': 10}, {'name': 'b', 'size': 10}])
+        channel.close()
+        channel = self.accept().ready()
+        request = channel.wait('LIST')['request']
+        channel.entries(request, [{'name': 'b', 'size': 10}, {'name': 'c', 'size': 10}])
+        channel.done(request)
+        self.assertEqual(finish(lister)[1].split(), [b'a', b'b', b'c'])
+
+    def test_removed_while_it_is_listed(self):
+        channel = self.raw()
+        self.list(channel, [{'name': 'd', 'directory': True}, {'name': 'e', 'directory': True}])
+        waiting = [channel.wait('LIST') for _ in range(2)]
+        os.rmdir(self.file('d'))
+        os.rename(self.file('e'), self.store.file('moved-e'))
+        for message in waiting:
+            channel.entries(message['request'], [{'name': 'f', 'size': 10, 'locator': 'x/f'},
+                                                 {'name': 's', 'directory': True}])
+            channel.done(message['request'])
+        message = channel.wait('LIST')
+        channel.done(message['request'])
+        self.assertEqual(sorted(os.listdir(self.store.file('moved-e'))), ['f', 's'])
+
+
+class Boots(GateTest):
+    """Another boot (a boot id of its own for the next daemon): what the page cache knew is not
+    believed any more, and what users did before is still theirs."""
+
+    def another_boot(self, kill=False):
+        path = self.world.path('boot-id')
+        with open(path, 'w', encoding='ascii') as f:
+            f.write('%032x\n' % random.getrandbits(128))
+        self.store.kill() if kill else self.store.stop()
+        run(['mount', '--bind', path, '/proc/sys/kernel/random/boot_id'])
+        self.store.start()
+
+    CHANGES = {
+        'cut-and-grow': ([('truncate', 5000), ('truncate', 200000)], lambda d: d[:5000] + bytes(195000)),
+        'cut-to-0-and-grow': ([('truncate', 0), ('truncate', 200000)], lambda d: bytes(200000)),
+        'cut': ([('truncate', 5000)], lambda d: d[:5000]),
+        'cut-to-0': ([('truncate', 0)], lambda d: b''),
+        'grow': ([('truncate', 300000)], lambda d: d + bytes(100000)),
+        'punch': ([('punch', 4096, 8192)], lambda d: d[:4096] + bytes(8192) + d[12288:]),
+        'write': ([('write-at', 100000, 'MINE')], lambda d: d[:100000] + b'MINE' + d[100004:]),
+    }
+
+    def changed(self, first, hold, kill=False):
+        """`first`: read before it is changed. hold: kept open by a reader all the while."""
+        data = noise(200000, 1)
+        engine = self.engine({n: data for n in self.CHANGES})
+        holders, expected = [], {}
+        for name, (calls, result) in self.CHANGES.items():
+            if first:
+                self.read(self.file(name))
+            if hold:
+                holder = self.spawn([ACCESS, 'hold', self.file(name)])
+                self.assertEqual(holder.stdout.readline(), b'open\n')
+                holders.append(holder)
+            for call in calls:
+                access(call[0], self.file(name), *call[1:])
+            expected[name] = result(data)
+        if kill:
+            run(['sync', '-f', self.store.path])
+        for holder in holders:
+            kill_session(holder.pid)
+            holder.wait()
+        self.another_boot(kill)
+        self.store.wait_state(engine)
+        for name, want in expected.items():
+            with self.subTest(file=name):
+                self.assertBytes(self.read(self.file(name)), want, name)
+
+    def test_changed_while_cold(self):
+        self.changed(False, False)
+
+    def test_truncated_while_filled(self):
+        self.changed(True, False)
+
+    def test_truncated_while_filled_and_open(self):
+        self.changed(True, True)
+
+    def test_touched_then_read_then_lost(self):
+        """A user's mtime on a placeholder, then filled, then another boot without a clean stop."""
+        data = noise(200000, 2)
+        engine = self.engine({'f': data})
+        os.utime(self.file('f'), ns=(10 ** 18, 10 ** 18))
+        self.read(self.file('f'))
+        self.another_boot(kill=True)
+        self.store.wait_state(engine)
+        self.assertBytes(self.read(self.file('f')), data)
+        self.assertEqual(os.stat(self.file('f')).st_mtime_ns, 10 ** 18)
+
+
+class Moved(CloudsyncTest):
+    """What a user moved stays where he put it."""
+
+    def test_renamed_in_its_directory(self):
+        engine = self.engine({'a': noise(1000, 1), 'b': noise(1000, 2), 'd/x': noise(1000, 3),
+                              'd/e/y': noise(1000, 4)})
+        self.read(self.file('b'))
+        os.rename(self.file('a'), self.file('A'))
+        os.rename(self.file('b'), self.file('B'))
+        os.rename(self.file('d'), self.file('D'))
+        self.store.refresh(self.prefix)
+        self.store.wait_state(engine)
+        self.assertBytes(self.read(self.file('A')), noise(1000, 1))
+        self.assertBytes(self.read(self.file('B')), noise(1000, 2))
+        self.assertBytes(self.read(self.file('D', 'x')), noise(1000, 3))
+        self.assertBytes(self.read(self.file('D', 'e', 'y')), noise(1000, 4))
+
+    def test_deep_tree_and_a_killed_daemon(self):
+        """A user's directories, one in the other, deeper than anyone expects."""
+        engine = self.engine({'a': noise(1000, 1)})
+        def dig():
+            os.chdir(self.store.path)
+            for _ in range(1500):
+                os.mkdir('d')
+                os.chdir('d')
+        isolated(dig)
+        self.engine({'f': noise(10, 1)}, url='http://127.0.0.1:9/', wait=None)  # stays unlisted
+        self.store.kill()
+        self.store.start()
+        self.assertBytes(self.read(self.store.file(engine, 'a')), noise(1000, 1))
+
+
+if __name__ == '__main__':
+    main()
