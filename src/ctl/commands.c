@@ -42,9 +42,10 @@ const struct verb *ctl_find_verb(char **words, unsigned n, unsigned *used) {
 
 static const char global_help[] =
         "Options, before or after the command:\n"
-        "  --bus system|session|ADDRESS  where cloudsyncd is (default: system, or $CLOUDSYNC_BUS)\n"
-        "  --json                        print JSON for programs; cloudsyncctl(1) documents it\n"
-        "  --no-color                    no colours (also with $NO_COLOR, or not on a terminal)\n"
+        "  --bus system|session|ADDRESS  where cloudsyncd is (default: $CLOUDSYNC_BUS,\n"
+        "                                or system)\n"
+        "  --json                        print JSON for programs, see cloudsyncctl(1)\n"
+        "  --no-color                    no colours (nor with $NO_COLOR, nor to a file)\n"
         "  -h, --help                    this help; COMMAND --help tells more about one\n"
         "  --version                     print the version\n";
 
@@ -53,14 +54,14 @@ static void print_help(void) {
 
         puts("Usage: cloudsyncctl [OPTION…] COMMAND …\n"
              "\n"
-             "Shows and steers cloudsyncd, which makes remote trees appear as local files whose\n"
-             "content is fetched when it is first read.\n"
+             "Shows and steers cloudsyncd, which makes remote trees appear as local files\n"
+             "whose content is fetched when it is first read.\n"
              "\n"
              "Commands:");
         for (size_t i = 0; i < ctl_n_verbs; i++)
                 width = MAX(width, format_width(ctl_verbs[i]->name) +
                                            format_width(ctl_verbs[i]->synopsis) + 1);
-        width = MIN(width, 34u);
+        width = MIN(width, 26u); /* so that a line has 80 columns */
         for (size_t i = 0; i < ctl_n_verbs; i++) {
                 const struct verb *verb = ctl_verbs[i];
                 g_autofree char *left = g_strdup_printf("%s %s", verb->name, verb->synopsis);

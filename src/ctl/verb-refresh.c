@@ -88,7 +88,7 @@ static const struct arg_option refresh_options[] = {
 const struct verb verb_refresh = {
         .name = "refresh",
         .synopsis = "[--recursive] PATH…",
-        .summary = "List directories again and bring in what changed on the remote",
+        .summary = "List directories again and bring in what changed",
         .help = "Needs root. Returns when the directories themselves are up to date.\n"
                 "\n"
                 "-r, --recursive  also those below that were listed before, in the background\n"

@@ -92,7 +92,7 @@ static int run_status(struct ctl *ctl, char **words, unsigned n) {
 const struct verb verb_status = {
         .name = "status",
         .synopsis = "",
-        .summary = "Show the daemon, its store, its engines and what is being fetched",
+        .summary = "Show the daemon, its store, engines and transfers",
         .help = "Protection says what keeps a reader from seeing zeros in place of content that\n"
                 "is not here when cloudsyncd itself is gone:\n"
                 "  hsmid       the kernel refuses such reads by itself\n"
