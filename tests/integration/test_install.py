@@ -16,8 +16,9 @@ from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
 
 # `systemd-analyze security` counts what a unit leaves open, 0 to 10. This is what is reached
 # without a mount namespace (see the head of cloudsync.service): nearly all of the rest is
-# CAP_SYS_ADMIN and the options that would make one.
-SECURITY_MAX = 5.3
+# CAP_SYS_ADMIN and the options that would make one; 0.2 are NotifyAccess=all, since supervisor
+# and worker both speak to systemd.
+SECURITY_MAX = 5.5
 
 PROGRAMS = {'usr/bin/cloudsyncctl': 'man1/cloudsyncctl.1',
             'usr/bin/cloudsyncd': 'man8/cloudsyncd.8',
