@@ -153,20 +153,21 @@ static void test_mismatch_large(void) {
         }
 }
 
-/* The dispatcher's way with large files: pieces of 16 MiB. The bad one need not be the last. */
+/* The dispatcher's way with large files: in pieces of whole blocks. The bad one need not be the last. */
 static void test_mismatch_pieces(void) {
-        static const uint64_t begins[] = {16 * MIB, 0, 32 * MIB};
+        enum { SIZE = 9000000 };
+        static const uint64_t begins[] = {4 * MIB, 0, 8 * MIB};
         struct fake_entry auto_fake_entry *file = NULL;
         struct box auto_box *box = NULL;
 
         account_clear();
-        tell("{'do': 'write', 'path': '/f', 'seed': 's', 'size': 35000000},"
+        tell("{'do': 'write', 'path': '/f', 'seed': 's', 'size': 9000000},"
              "{'do': 'fault', 'route': 'files/download', 'corrupt': 777}");
         box = box_new(true, NULL);
         file = entry_get(box, "", "f");
         for (int round = 0; round < 2; round++)
                 for (size_t i = 0; i < G_N_ELEMENTS(begins); i++) {
-                        uint64_t length = MIN(16 * MIB, 35000000 - begins[i]);
+                        uint64_t length = MIN(4 * MIB, SIZE - begins[i]);
                         struct cs_request auto_request *part = fetch(box, file, begins[i], length);
 
                         if (round == 0 && i == 2) {

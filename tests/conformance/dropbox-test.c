@@ -342,7 +342,13 @@ int main(int argc, char **argv) {
         add_trouble_tests();
         add_login_tests();
         r = g_test_run();
-        server_stop(context.server);
+        server_free(context.server);
         remove_tree(context.base);
+        g_free(context.base);
+        g_free(context.www);
+        g_free(context.api);
+        g_free(context.content);
+        g_free(context.notify);
+        curl_global_cleanup();
         return r;
 }

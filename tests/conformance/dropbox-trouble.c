@@ -273,7 +273,7 @@ static void test_tls(void) {
         g_free(context.notify);
         context = saved;
         g_assert_true(context.server == plain);
-        server_stop(server);
+        server_free(server);
 }
 
 void add_trouble_tests(void) {

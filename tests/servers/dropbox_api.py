@@ -15,7 +15,7 @@ Everything that a test does to the account or to the server goes to the www host
     POST /.control            [{"do": NAME, …}, …] ─▶ [result, …]; see class Control
 
 An account has namespaces (trees), each with a journal; a cursor is a place in a snapshot or in a
-journal. Files of `bulk` have made-up content, so that a large account costs little.
+journal. A file with a `seed` has made-up content.
 """
 
 import base64
@@ -82,7 +82,9 @@ class Node:
         self.export = None
 
     def content(self):
-        return self.data if self.seed is None else made_up(self.seed, self.size)
+        if self.seed is not None and not self.data:
+            self.data = made_up(self.seed, self.size)
+        return self.data
 
     def metadata(self, tag=True):
         out = {'.tag': self.kind} if tag else {}
@@ -830,6 +832,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.wfile.write(body[:cut])
         if cut < len(body):
+            self.wfile.flush()
+            time.sleep(0.3)  # a reset takes back what was not read yet
             self.drop()
 
     def drop(self):

@@ -31,6 +31,7 @@
 struct sync {
         struct dropbox *db;
         struct backoff backoff;
+        struct backoff resets; /* a server that resets every cursor must not be hammered either */
         bool prepared;
         bool ask_first;   /* for changes, before the next longpoll */
         uint64_t reported; /* entries, of the listing under way */
@@ -367,6 +368,7 @@ static int longpoll(struct sync *s, struct api_fault *fault) {
         if (r < 0)
                 return r;
         no_problem(s);
+        backoff_reset(&s->resets);
         if (changes)
                 r = catch_up(s, fault);
         if (r == 0 && backoff_s > 0)
@@ -407,8 +409,8 @@ static void step_failed(struct sync *s, const struct api_fault *fault) {
         }
         if (fault->error == -ECANCELED)
                 return;
-        /* Also after a reset: a server that answers each listing with one must not be hammered. */
-        ms = backoff_next(&s->backoff, g_random_int(), fault->retry_after_ms);
+        ms = backoff_next(fault->action == API_ACTION_RESET ? &s->resets : &s->backoff, g_random_int(),
+                          fault->retry_after_ms);
         if (fault->action != API_ACTION_RESET)
                 problem(s, fault->error, fault->retry_after_ms, fault->sentence);
         (void)wait_ms(s->db, ms);
@@ -416,7 +418,8 @@ static void step_failed(struct sync *s, const struct api_fault *fault) {
 
 static void *run(void *data) {
         struct dropbox *db = data;
-        struct sync s = {.db = db, .backoff = {.first_ms = 200, .limit_ms = 30000}};
+        struct sync s = {.db = db, .backoff = {.first_ms = 200, .limit_ms = 30000},
+                         .resets = {.first_ms = 100, .limit_ms = 60000}};
 
         while (!stopped(db)) {
                 struct api_fault fault = {0};
