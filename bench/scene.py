@@ -139,7 +139,8 @@ class Plain:
         with open(self.image, 'wb') as f:
             f.truncate(int(size[:-1]) << 20)
         # as "cloudsyncctl store create" makes it
-        run({'ext4': ['mkfs.ext4', '-q', '-F', '-I', '512', '-O', 'ea_inode', '-m', '0', '-i', '4096'],
+        run({'ext4': ['mkfs.ext4', '-q', '-F', '-I', '512', '-O', 'ea_inode,orphan_file', '-m', '0',
+                      '-i', '4096'],
              'xfs': ['mkfs.xfs', '-q', '-i', 'size=512'],
              'btrfs': ['mkfs.btrfs', '-q']}[FS] + [self.image])
         run(['mount', '-o', 'loop', self.image, self.path])

@@ -5,7 +5,9 @@
  *
  * The image is sparse: it takes room as the store fills. What the file systems are told:
  * ext4   inodes of 512 bytes, so that a placeholder's attribute lies inside its inode and
- *        costs no block; ea_inode for those that are longer; an inode for every 4 KiB,
+ *        costs no block; ea_inode for those that are longer; orphan_file (Linux 5.15,
+ *        e2fsprogs 1.47), because every placeholder is an orphan before it has a name, and
+ *        the list without it is one for the file system; an inode for every 4 KiB,
  *        because a store of placeholders has many files and few blocks; no reserve
  *        for root, who keeps no logs there.
  * xfs    inodes of 512 bytes for the same reason; xfs makes inodes as it needs them.
@@ -36,7 +38,7 @@ static const struct filesystem filesystems[] = {
          "mkfs.ext4",
          "e2fsprogs",
          UINT64_C(16) << 20,
-         {"mkfs.ext4", "-q", "-F", "-I", "512", "-O", "ea_inode", "-m", "0", "-i", "4096"}},
+         {"mkfs.ext4", "-q", "-F", "-I", "512", "-O", "ea_inode,orphan_file", "-m", "0", "-i", "4096"}},
         {"xfs", "mkfs.xfs", "xfsprogs", UINT64_C(300) << 20, {"mkfs.xfs", "-q", "-i", "size=512"}},
         {"btrfs", "mkfs.btrfs", "btrfs-progs", UINT64_C(128) << 20, {"mkfs.btrfs", "-q"}},
 };
