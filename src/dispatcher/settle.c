@@ -18,19 +18,34 @@
 #define SETTLE_SECONDS 3
 #define SETTLE_QUEUE_MAX 65536u
 
+/* A file that somebody has open is tried again this often, after as many seconds each time. */
+#define HELD_TRIES 6u
+#define HELD_SECONDS 10u
+
+struct item {
+        struct handle handle;
+        unsigned tries;
+};
+
 struct Settle {
         FanGroup *group;
         Store *store;
         Journal *journal;
-        GArray *queue; /* of struct handle */
-        guint timer;
+        GArray *queue; /* of struct item: not synced yet */
+        GArray *held;  /* of struct item: synced, but open when their turn came */
+        guint timer, held_timer;
         bool running;
+        bool hurry; /* the daemon stops: whatever is open, now */
 };
 
 struct batch {
         Settle *settle;
         GArray *files;
+        bool sync, force;
+        GArray *open; /* of struct item: to be tried again */
 };
+
+enum settled { SETTLED, HELD };
 
 static void settle_schedule(Settle *settle);
 
@@ -64,21 +79,23 @@ static bool is_on_disk(int fd, uint64_t size, uint64_t granule, bool synced) {
  * read it, it is heard again, and stays as it is; unless a writer came unheard
  * meanwhile and waits for the read lease to go: then it is stamped all the same.
  */
-static void settle_quietly(FanGroup *group, int fd, struct stamp *stamp) {
+static enum settled settle_quietly(FanGroup *group, int fd, struct stamp *stamp) {
         if (fan_group_silence(group, fd, true) < 0)
-                return;
+                return HELD;
         if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
                 if (settle_stamp(fd, stamp, STAMP_WHOLE) == 0)
-                        return;
+                        return SETTLED;
                 (void)fcntl(fd, F_SETLEASE, F_RDLCK);
                 (void)fan_group_unsilence(group, fd);
-                return;
+                return HELD;
         }
         (void)fan_group_unsilence(group, fd);
-        if (fcntl(fd, F_GETLEASE) != F_RDLCK)
+        if (fcntl(fd, F_GETLEASE) != F_RDLCK) {
                 (void)settle_stamp(fd, stamp, STAMP_WHOLE);
-        else
-                (void)fan_group_silence(group, fd, false);
+                return SETTLED;
+        }
+        (void)fan_group_silence(group, fd, false);
+        return HELD;
 }
 
 /*
@@ -86,45 +103,51 @@ static void settle_quietly(FanGroup *group, int fd, struct stamp *stamp) {
  * truncate it, waits until the lease goes. (Refused: a writer is there, and was seen to by
  * files_begin_durable().)
  */
-static void settle_leased(FanGroup *group, int fd, uint64_t granule, bool synced) {
+static enum settled settle_leased(Settle *settle, int fd, const struct batch *batch) {
         struct stamp stamp = STAMP_INIT;
+        enum settled settled = SETTLED;
         struct stat st;
 
         if (fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
-                return;
+                return SETTLED;
         if (stamp.state == STAMP_WHOLE)
-                (void)fan_group_silence(group, fd, true);
+                (void)fan_group_silence(settle->group, fd, true);
         else if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot()) {
                 if (is_changed(&st, &stamp)) {
                         /* By truncate(2) or a date: what is a hole now is the user's. */
                         if (fdatasync(fd) == 0)
                                 (void)settle_stamp(fd, &stamp, STAMP_WHOLE);
-                } else if (is_on_disk(fd, stamp.size, granule, synced))
-                        settle_quietly(group, fd, &stamp);
-                else if (settle_stamp(fd, &stamp, STAMP_PLACEHOLDER) == 0) {
+                } else if (!is_on_disk(fd, stamp.size, store_granule(settle->store), batch->sync)) {
                         log_about(LOG_WARNING, stamp.engine, stamp.locator,
                                   "its content did not reach the disk; it is fetched again when it is read");
-                        (void)fan_group_unsilence(group, fd);
-                }
+                        if (settle_stamp(fd, &stamp, STAMP_PLACEHOLDER) == 0)
+                                (void)fan_group_unsilence(settle->group, fd);
+                } else if (batch->force)
+                        (void)settle_stamp(fd, &stamp, STAMP_WHOLE);
+                else
+                        settled = settle_quietly(settle->group, fd, &stamp);
         }
         stamp_clear(&stamp);
+        return settled;
 }
 
-static void settle_one(Settle *settle, const struct handle *handle, bool synced) {
+static enum settled settle_one(Settle *settle, const struct handle *handle, const struct batch *batch) {
         autoclose int fd = -1;
+        enum settled settled;
 
         fd = handle_open(store_root(settle->store), handle, O_RDONLY | O_NONBLOCK);
         if (fd < 0 || fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
-                return;
+                return SETTLED;
         if (settle->journal)
                 journal_settling(settle->journal, handle);
-        settle_leased(settle->group, fd, store_granule(settle->store), synced);
+        settled = settle_leased(settle, fd, batch);
         (void)fcntl(fd, F_SETLEASE, F_UNLCK);
         if (settle->journal)
                 journal_settling(settle->journal, NULL);
+        return settled;
 }
 
-/* Killed in between: heard again, and a writer that came unheard is looked for. */
+/* Killed in between: heard again, and WHOLE if it can be, since a writer may have come unheard. */
 void settle_recover(FanGroup *group, const Store *store) {
         Journal *journal = fan_group_journal(group);
         struct stamp stamp = STAMP_INIT;
@@ -137,10 +160,9 @@ void settle_recover(FanGroup *group, const Store *store) {
         fd = handle_open(store_root(store), &handle, O_RDONLY | O_NONBLOCK);
         if (fd >= 0) {
                 (void)fan_group_unsilence(group, fd);
-                if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0)
-                        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
-                else if (fstat(fd, &st) == 0 && stamp_read(fd, st.st_ino, &stamp) == 0 &&
-                         stamp.state == STAMP_FILLED && fdatasync(fd) == 0)
+                if (fstat(fd, &st) == 0 && stamp_read(fd, st.st_ino, &stamp) == 0 &&
+                    stamp.state == STAMP_FILLED && stamp.boot == stamp_boot() &&
+                    is_on_disk(fd, MIN((uint64_t)st.st_size, stamp.size), store_granule(store), false))
                         (void)settle_stamp(fd, &stamp, STAMP_WHOLE);
                 stamp_clear(&stamp);
         }
@@ -149,56 +171,91 @@ void settle_recover(FanGroup *group, const Store *store) {
 
 static void settle_run(void *data) {
         struct batch *batch = data;
-        int r = store_sync(batch->settle->store);
+        Settle *settle = batch->settle;
+        int r = batch->sync ? store_sync(settle->store) : 0;
 
         /* Each file is looked at all the same: what did not reach the disk is to be told. */
-        if (r < 0)
+        if (r < 0) {
                 log_error("the store cannot be synced: %s", strerror(-r));
-        for (guint i = 0; i < batch->files->len; i++)
-                settle_one(batch->settle, &g_array_index(batch->files, struct handle, i), r == 0);
+                batch->sync = false;
+        }
+        for (guint i = 0; i < batch->files->len; i++) {
+                struct item *item = &g_array_index(batch->files, struct item, i);
+
+                if (settle_one(settle, &item->handle, batch) == HELD && ++item->tries < HELD_TRIES)
+                        g_array_append_vals(batch->open, item, 1);
+        }
 }
 
 static void settle_done(void *data) {
         struct batch *batch = data;
+        Settle *settle = batch->settle;
 
-        batch->settle->running = false;
-        settle_schedule(batch->settle);
+        settle->running = false;
+        g_array_append_vals(settle->held, batch->open->data, batch->open->len);
+        settle_schedule(settle);
         g_array_unref(batch->files);
+        g_array_unref(batch->open);
         g_free(batch);
+}
+
+/* Takes the files of a list, and leaves it empty. */
+static void settle_begin(Settle *settle, GArray **list, bool sync) {
+        struct batch *batch = g_new(struct batch, 1);
+
+        *batch = (struct batch){.settle = settle, .files = *list, .sync = sync, .force = settle->hurry};
+        batch->open = g_array_new(FALSE, FALSE, sizeof(struct item));
+        *list = g_array_new(FALSE, FALSE, sizeof(struct item));
+        settle->running = true;
+        work_run(settle_run, settle_done, batch);
 }
 
 static gboolean settle_now(gpointer userdata) {
         Settle *settle = userdata;
-        struct batch *batch;
 
         settle->timer = 0;
-        batch = g_new(struct batch, 1);
-        *batch = (struct batch){.settle = settle, .files = settle->queue};
-        settle->queue = g_array_new(FALSE, FALSE, sizeof(struct handle));
-        settle->running = true;
-        work_run(settle_run, settle_done, batch);
+        if (!settle->running)
+                settle_begin(settle, &settle->queue, true);
+        return G_SOURCE_REMOVE;
+}
+
+static gboolean settle_held(gpointer userdata) {
+        Settle *settle = userdata;
+
+        settle->held_timer = 0;
+        if (!settle->running)
+                settle_begin(settle, &settle->held, true);
         return G_SOURCE_REMOVE;
 }
 
 static void settle_schedule(Settle *settle) {
-        if (settle->queue->len > 0 && settle->timer == 0 && !settle->running)
+        if (settle->running)
+                return;
+        if (settle->hurry) {
+                g_array_append_vals(settle->queue, settle->held->data, settle->held->len);
+                g_array_set_size(settle->held, 0);
+                if (settle->queue->len > 0)
+                        settle_begin(settle, &settle->queue, true);
+                return;
+        }
+        if (settle->queue->len > 0 && settle->timer == 0)
                 settle->timer = g_timeout_add_seconds(SETTLE_SECONDS, settle_now, settle);
+        if (settle->held->len > 0 && settle->held_timer == 0)
+                settle->held_timer = g_timeout_add_seconds(HELD_SECONDS, settle_held, settle);
 }
 
 void settle_add(Settle *settle, int fd) {
-        struct handle handle;
+        struct item item = {.tries = 0};
 
-        if (settle->queue->len >= SETTLE_QUEUE_MAX || handle_take(fd, &handle) < 0)
+        if (settle->queue->len >= SETTLE_QUEUE_MAX || handle_take(fd, &item.handle) < 0)
                 return;
-        g_array_append_val(settle->queue, handle);
+        g_array_append_val(settle->queue, item);
         settle_schedule(settle);
 }
 
 void settle_hurry(Settle *settle) {
-        if (settle->timer == 0 || settle->running)
-                return;
-        g_source_remove(settle->timer);
-        settle_now(settle);
+        settle->hurry = true;
+        settle_schedule(settle);
 }
 
 Settle *settle_new(FanGroup *group, Store *store) {
@@ -207,7 +264,8 @@ Settle *settle_new(FanGroup *group, Store *store) {
         settle->group = group;
         settle->store = store;
         settle->journal = fan_group_journal(group);
-        settle->queue = g_array_new(FALSE, FALSE, sizeof(struct handle));
+        settle->queue = g_array_new(FALSE, FALSE, sizeof(struct item));
+        settle->held = g_array_new(FALSE, FALSE, sizeof(struct item));
         return settle;
 }
 
@@ -216,6 +274,9 @@ void settle_free(Settle *settle) {
                 return;
         if (settle->timer)
                 g_source_remove(settle->timer);
+        if (settle->held_timer)
+                g_source_remove(settle->held_timer);
         g_array_unref(settle->queue);
+        g_array_unref(settle->held);
         g_free(settle);
 }

@@ -10,8 +10,8 @@
  * since (truncate(2) raises no event on a FILLED file) is WHOLE at once: its holes are
  * the user's. Changing the stamp moves ctime, which backup programs take for a change under
  * their hands, so an unchanged file is stamped only while nobody has it open: a write lease
- * tells. A file that is open stays FILLED; its next open puts it here again. The
- * queue is bounded, and lost in a crash:
+ * tells. A file that is open is tried again for a minute; its next open puts it here again. A
+ * clean stop takes no such care. The queue is bounded, and lost in a crash:
  * both cost an event at the next open, nothing else.
  */
 
@@ -24,7 +24,7 @@ Settle *settle_new(FanGroup *group, Store *store);
 void settle_free(Settle *settle); /* after work_stop() */
 /* `fd`: any descriptor of a file that is FILLED. */
 void settle_add(Settle *settle, int fd);
-/* Settles what is queued now, at the next turn of the loop (a clean stop). */
+/* Settles everything now, open or not (a clean stop; work_pending() tells when it is done). */
 void settle_hurry(Settle *settle);
 /* After a crash, before the first event is read: the file that was being settled then is heard of again,
  * or is stamped WHOLE (its data was synced) when a writer has it open already. */
