@@ -611,12 +611,15 @@ def new_login(scope=None):
     return refresh
 
 
-def oauth_token(headers, body):
+def oauth_token(headers, query, body):
+    """The parameters as a form in the body (RFC 6749), or in the URL, as Dropbox's SDKs send them."""
     if headers.get('Authorization'):
-        raise oauth_error('invalid_request', 'PKCE clients send client_id in the body')
-    if headers.get('Content-Type', '').split(';')[0] != 'application/x-www-form-urlencoded':
+        raise oauth_error('invalid_request', 'PKCE clients send client_id as a parameter')
+    if body and headers.get('Content-Type', '').split(';')[0] != 'application/x-www-form-urlencoded':
         raise oauth_error('invalid_request', 'wrong Content-Type')
-    form = dict(urllib.parse.parse_qsl(body.decode(), strict_parsing=True))
+    if bool(body) == bool(query):
+        raise oauth_error('invalid_request', 'parameters in the body or in the URL, not in both')
+    form = dict(urllib.parse.parse_qsl(body.decode() or query, strict_parsing=True))
     known = {'grant_type', 'client_id', 'code', 'code_verifier', 'refresh_token', 'redirect_uri', 'scope'}
     if set(form) - known:
         raise oauth_error('invalid_request', 'unknown field')
@@ -890,7 +893,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 fault = self.count('oauth2/token')
                 if self.fail(fault):
                     return
-                self.answer(200, json.dumps(oauth_token(self.headers, body)),
+                query = urllib.parse.urlsplit(self.path).query
+                self.answer(200, json.dumps(oauth_token(self.headers, query, body)),
                             {'Content-Type': 'application/json'}, fault)
         elif path.startswith('/2/'):
             self.api(path[3:], body)
