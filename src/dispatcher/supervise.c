@@ -27,10 +27,11 @@
 #define NAME_GROUP "cloudsync-group"
 #define NAME_JOURNAL "cloudsync-journal"
 #define HANDOVER "CLOUDSYNC_HANDOVER"
-/* A worker that dies at once is not started again faster than this, in the end. */
+/* A worker that dies at once is not started again faster than this, in the end. One that came
+ * to serve is replaced at once, however often: readers wait. */
 #define WAIT_FIRST_MS 1u
-#define WAIT_LIMIT_MS 2000u
-#define GOOD_RUN_S 10
+#define WAIT_LIMIT_MS 1000u
+#define GOOD_RUN_MS 100
 /* A new version must be able to say its version within this, or the old one stays. */
 #define PROBE_SECONDS 10
 
@@ -100,6 +101,18 @@ static void reserve_numbers(const Journal *journal) {
         /* `null` itself may sit on such a number: then it stays. */
         if (null >= 0 && journal_has(journal, null))
                 (void)fd_steal(&null);
+}
+
+/* Over execve(2), or not. */
+static void set_kept(const struct supervised *s, const Journal *journal, bool kept) {
+        const int flags = kept ? 0 : FD_CLOEXEC;
+        int end = journal ? journal_end_of_numbers(journal) : 0;
+
+        for (int fd = 3; fd < end; fd++)
+                if (journal_has(journal, fd))
+                        (void)fcntl(fd, F_SETFD, flags);
+        (void)fcntl(s->group, F_SETFD, flags);
+        (void)fcntl(s->journal, F_SETFD, flags);
 }
 
 int supervised_clean(const struct supervised *given) {
@@ -184,14 +197,6 @@ static int move_above(int fd, int number) {
         return moved;
 }
 
-static void set_cloexec(const Journal *journal) {
-        int end = journal_end_of_numbers(journal);
-
-        for (int fd = 3; fd < end; fd++)
-                if (journal_has(journal, fd))
-                        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
-
 /* A group that lived on without its journal, or with one that cannot be read: nobody can tell
  * what waits in it, and it must not be closed with that. Denied, and gone on with. */
 static void adopt_blind(struct supervised *s, int group, int journal) {
@@ -229,9 +234,7 @@ static bool take_back(struct supervised *s) {
         if (open) {
                 s->group = group;
                 s->journal = journal;
-                (void)fcntl(group, F_SETFD, FD_CLOEXEC);
-                (void)fcntl(journal, F_SETFD, FD_CLOEXEC);
-                set_cloexec(map);
+                set_kept(s, map, false);
         } else {
                 /* Out of the way of the numbers of events. */
                 int above = journal_end_of_numbers(map) + 8;
@@ -293,31 +296,24 @@ static bool program_runs(const char *program) {
         return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* The worker is dead. Returns only if it cannot be done. */
+/* The worker is dead. Returns only if it cannot be done. A journal that cannot be read is the new
+ * program's business (adopt_blind). */
 static void replace_program(struct supervisor *v, char **argv) {
+        Journal *journal = NULL;
         char text[64];
-        Journal *journal;
-        int end;
 
-        if (journal_open(v->s.journal, &journal) < 0)
-                return;
-        journal_recover(journal, true);
-        close_unknown(&v->s, journal);
-        end = journal_end_of_numbers(journal);
-        for (int fd = 3; fd < end; fd++)
-                if (journal_has(journal, fd))
-                        (void)fcntl(fd, F_SETFD, 0);
-        (void)fcntl(v->s.group, F_SETFD, 0);
-        (void)fcntl(v->s.journal, F_SETFD, 0);
+        if (journal_open(v->s.journal, &journal) == 0) {
+                journal_recover(journal, true);
+                close_unknown(&v->s, journal);
+        }
+        set_kept(&v->s, journal, true);
         (void)snprintf(text, sizeof text, "%d:%d:%d:%d", (int)getpid(), v->s.group, v->s.journal,
                        v->s.stored);
         (void)setenv(HANDOVER, text, 1);
         /* The mask is kept over execve(2): what comes now is seen by the new program. */
         execv(v->program, argv);
         (void)unsetenv(HANDOVER);
-        (void)fcntl(v->s.group, F_SETFD, FD_CLOEXEC);
-        (void)fcntl(v->s.journal, F_SETFD, FD_CLOEXEC);
-        set_cloexec(journal);
+        set_kept(&v->s, journal, false);
         journal_close(journal);
 }
 
@@ -380,7 +376,8 @@ static void pause_after(struct supervisor *v, const struct timespec *began) {
         int number;
 
         (void)clock_gettime(CLOCK_MONOTONIC, &now);
-        if (now.tv_sec - began->tv_sec >= GOOD_RUN_S || v->wait_ms == 0)
+        if ((now.tv_sec - began->tv_sec) * 1000 + (now.tv_nsec - began->tv_nsec) / 1000000 >= GOOD_RUN_MS ||
+            v->wait_ms == 0)
                 v->wait_ms = WAIT_FIRST_MS;
         else
                 v->wait_ms = v->wait_ms * 2 > WAIT_LIMIT_MS ? WAIT_LIMIT_MS : v->wait_ms * 2;
