@@ -18,6 +18,8 @@
 
 #define COMPLETE_FILE STORE_PRIVATE_DIR "/complete"
 #define RETRY_FIRST_S 15u
+/* What is listed is stamped so in batches, this often, where that has to wait for a sync. */
+#define FRESH_SECONDS 2
 #define RETRY_LIMIT_S 600u
 
 struct node_key {
@@ -54,6 +56,18 @@ struct Lister {
         bool complete;     /* COMPLETE_FILE is there */
         bool was_complete; /* it was when we started, or we have looked ourselves */
         bool denying;
+        /* btrfs: an fsync(2) of one file in a new directory brings the directory's stamp to disk
+         * (its log tree), and none of its other children. So LISTED comes after a sync, and
+         * "nothing is pending" is noted by a clean stop alone. Until then a directory is here. */
+        bool late;
+        GHashTable *fresh; /* struct fresh, owned: listed, and not stamped so */
+        guint fresh_timer;
+        bool fresh_running, stopped_complete;
+};
+
+struct fresh {
+        struct node_key key;
+        struct handle handle;
 };
 
 static void node_begin(Node *node);
@@ -73,13 +87,7 @@ static Engine *node_engine(const Node *node) {
         return node->lister->o->engine(node->lister->o->userdata, node->engine);
 }
 
-/* "Nothing is pending", for the next start. Taken back before a directory can become pending
- * on disk; the order of metadata is kept by the file systems. */
-static void lister_note_complete(Lister *l) {
-        bool complete = l->pending == 0;
-
-        if (complete == l->complete || (complete && (l->denying || !l->was_complete)))
-                return;
+static void lister_write_complete(Lister *l, bool complete) {
         if (!complete) {
                 if (unlinkat(store_root(l->o->store), COMPLETE_FILE, 0) < 0 && errno != ENOENT)
                         log_error("cannot note that directories are pending: %s", strerror(errno));
@@ -91,6 +99,16 @@ static void lister_note_complete(Lister *l) {
                 fd_close(fd);
         }
         l->complete = complete;
+}
+
+/* "Nothing is pending", for the next start. Taken back before a directory can become pending
+ * on disk; the order of metadata is kept by the file systems. */
+static void lister_note_complete(Lister *l) {
+        bool complete = l->pending == 0;
+
+        if (complete == l->complete || (complete && (l->denying || l->late || !l->was_complete)))
+                return;
+        lister_write_complete(l, complete);
 }
 
 static Node *node_new(Lister *l, const struct populate_directory *d, bool refresh) {
@@ -151,8 +169,88 @@ static void node_answer(Node *node, int r) {
                                node->detail ? node->detail : "");
 }
 
+/* ── LISTED, late ───────────────────────────────────────────────────────── */
+
+static bool fresh_has(const Lister *l, uint64_t device, uint64_t inode) {
+        return g_hash_table_contains(l->fresh, &(struct node_key){.device = device, .inode = inode});
+}
+
+struct fresh_batch {
+        Lister *lister;
+        GArray *items; /* of struct fresh */
+        int r;
+};
+
+static void fresh_run(void *data) {
+        struct fresh_batch *b = data;
+
+        b->r = store_sync(b->lister->o->store);
+        for (guint i = 0; i < b->items->len && b->r == 0; i++) {
+                autoclose int fd = handle_open(store_root(b->lister->o->store),
+                                               &g_array_index(b->items, struct fresh, i).handle,
+                                               O_RDONLY | O_DIRECTORY);
+                if (fd >= 0)
+                        (void)populate_stamp_listed(fd);
+        }
+}
+
+static void fresh_schedule(Lister *l);
+
+static void fresh_done(void *data) {
+        struct fresh_batch *b = data;
+        Lister *l = b->lister;
+
+        l->fresh_running = false;
+        if (b->r < 0)
+                log_error("the store cannot be synced: %s; %u directories will be listed again",
+                          strerror(-b->r), b->items->len);
+        for (guint i = 0; i < b->items->len; i++)
+                g_hash_table_remove(l->fresh, &g_array_index(b->items, struct fresh, i).key);
+        if (l->stopped_complete && g_hash_table_size(l->fresh) == 0 && b->r == 0)
+                lister_write_complete(l, true);
+        g_array_unref(b->items);
+        g_free(b);
+        fresh_schedule(l);
+}
+
+static gboolean fresh_now(gpointer userdata) {
+        Lister *l = userdata;
+        struct fresh_batch *b = g_new0(struct fresh_batch, 1);
+        GHashTableIter iter;
+        gpointer value;
+
+        l->fresh_timer = 0;
+        l->fresh_running = true;
+        b->lister = l;
+        b->items = g_array_new(FALSE, FALSE, sizeof(struct fresh));
+        g_hash_table_iter_init(&iter, l->fresh);
+        while (g_hash_table_iter_next(&iter, NULL, &value))
+                g_array_append_vals(b->items, value, 1);
+        work_run(fresh_run, fresh_done, b);
+        return G_SOURCE_REMOVE;
+}
+
+static void fresh_schedule(Lister *l) {
+        if (g_hash_table_size(l->fresh) == 0 || l->fresh_timer || l->fresh_running)
+                return;
+        if (l->denying)
+                (void)fresh_now(l);
+        else
+                l->fresh_timer = g_timeout_add_seconds(FRESH_SECONDS, fresh_now, l);
+}
+
+static void fresh_add(Lister *l, const struct node_key *key, const struct handle *handle) {
+        struct fresh *fresh = g_new(struct fresh, 1);
+
+        *fresh = (struct fresh){.key = *key, .handle = *handle};
+        g_hash_table_replace(l->fresh, &fresh->key, fresh);
+        fresh_schedule(l);
+}
+
 /* A refresh reports directories that are LISTED, and new ones. */
 static bool directory_is_listed(Lister *l, const struct populate_directory *d) {
+        if (fresh_has(l, d->device, d->inode))
+                return true;
         autoclose int fd = handle_open(store_root(l->o->store), &d->handle, O_RDONLY);
         struct stamp stamp = STAMP_INIT;
         bool listed;
@@ -225,6 +323,7 @@ struct finish {
         Node *node;
         struct populate p;
         GHashTable *names;
+        bool late;
         int r;
 };
 
@@ -233,7 +332,7 @@ static void finish_run(void *data) {
 
         if (f->names)
                 populate_remove_gone(&f->p, f->names);
-        f->r = populate_finish(f->p.group, f->p.directory);
+        f->r = populate_finish(f->p.group, f->p.directory, f->late);
 }
 
 /* It was listed, and is listed once more. */
@@ -271,6 +370,8 @@ static void finish_done(void *data) {
                           "%llu entries cannot exist here, or are a user's own, and were left out",
                           (unsigned long long)node->skipped);
         g_clear_pointer(&node->detail, g_free);
+        if (node->lister->late)
+                fresh_add(node->lister, &node->key, &node->handle);
         node_answer(node, 0);
         if (node->again)
                 node_refresh(node);
@@ -319,6 +420,7 @@ static void node_step(Node *node) {
         f = g_new0(struct finish, 1);
         f->node = node;
         f->names = node->names;
+        f->late = node->lister->late;
         f->p = (struct populate){.group = node->lister->o->group,
                                  .store = node->lister->o->store,
                                  .engine = node->engine,
@@ -452,7 +554,8 @@ void lister_event(Lister *l, Request *request) {
         }
         node = g_hash_table_lookup(l->nodes, &(struct node_key){.device = st.st_dev, .inode = st.st_ino});
         if (!node) {
-                if (stamp_read(fd, st.st_ino, &stamp) < 0 || stamp.state != STAMP_UNLISTED) {
+                if (stamp_read(fd, st.st_ino, &stamp) < 0 || stamp.state != STAMP_UNLISTED ||
+                    fresh_has(l, st.st_dev, st.st_ino)) {
                         (void)fan_group_unwatch_directory(l->o->group, fd);
                         request_answer(request, 0, NULL);
                         stamp_clear(&stamp);
@@ -506,7 +609,7 @@ static void refresh(Lister *l, Request *request, int fd, bool recursive) {
                 return;
         }
         if (!node)
-                node = node_new(l, &d, stamp.state == STAMP_LISTED);
+                node = node_new(l, &d, stamp.state == STAMP_LISTED || fresh_has(l, st.st_dev, st.st_ino));
         node->recursive |= recursive;
         stamp_clear(&stamp);
         if (request)
@@ -620,12 +723,20 @@ Lister *lister_new(const struct lister_options *options) {
         l->nodes = g_hash_table_new(key_hash, key_equal);
         l->complete = faccessat(store_root(options->store), COMPLETE_FILE, F_OK, 0) == 0;
         l->was_complete = l->complete;
+        l->late = strcmp(store_filesystem(options->store), "btrfs") == 0;
+        l->fresh = g_hash_table_new_full(key_hash, key_equal, NULL, g_free);
+        if (l->late && l->complete) {
+                lister_write_complete(l, false);
+                (void)store_sync(options->store);
+        }
         return l;
 }
 
 void lister_deny_all(Lister *l) {
         GList *all = g_hash_table_get_values(l->nodes);
 
+        if (!l->denying)
+                l->stopped_complete = l->late && l->pending == 0 && l->was_complete;
         l->denying = true;
         for (GList *i = all; i; i = i->next) {
                 Node *node = i->data;
@@ -639,11 +750,21 @@ void lister_deny_all(Lister *l) {
                 node_step(node);
         }
         g_list_free(all);
+        if (l->fresh_timer) {
+                g_source_remove(l->fresh_timer);
+                l->fresh_timer = 0;
+        }
+        fresh_schedule(l);
+        if (l->stopped_complete && !l->complete && g_hash_table_size(l->fresh) == 0)
+                lister_write_complete(l, true);
 }
 
 void lister_free(Lister *l) {
         if (!l)
                 return;
+        if (l->fresh_timer)
+                g_source_remove(l->fresh_timer);
+        g_hash_table_unref(l->fresh);
         g_hash_table_unref(l->nodes);
         g_free(l);
 }

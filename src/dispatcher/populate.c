@@ -301,7 +301,25 @@ int populate_entries(struct populate *p, const void *data, size_t length) {
         return r;
 }
 
-int populate_finish(FanGroup *group, int directory) {
+int populate_stamp_listed(int directory) {
+        struct stamp stamp = STAMP_INIT;
+        struct stat st;
+        int r;
+
+        if (fstat(directory, &st) < 0)
+                return -errno;
+        r = stamp_read(directory, st.st_ino, &stamp);
+        if (r < 0)
+                return r;
+        if (stamp.state == STAMP_UNLISTED) {
+                stamp.state = STAMP_LISTED;
+                r = stamp_write(directory, &stamp);
+        }
+        stamp_clear(&stamp);
+        return r;
+}
+
+int populate_finish(FanGroup *group, int directory, bool late) {
         struct stamp stamp = STAMP_INIT;
         struct timespec times[2];
         struct stat st;
@@ -317,9 +335,9 @@ int populate_finish(FanGroup *group, int directory) {
                 times[1] = (struct timespec){.tv_sec = stamp.mtime_sec, .tv_nsec = stamp.mtime_nsec};
                 (void)futimens(directory, times);
         }
-        stamp.state = STAMP_LISTED;
-        r = stamp_write(directory, &stamp);
         stamp_clear(&stamp);
+        if (!late)
+                r = populate_stamp_listed(directory);
         if (r == 0)
                 r = fan_group_unwatch_directory(group, directory);
         return r == -ENOENT ? 0 : r;

@@ -56,8 +56,10 @@ void populate_clear(struct populate *p);
 /* A private copy of one slot's entries. -EBADMSG: the host broke the protocol. */
 int populate_entries(struct populate *p, const void *data, size_t length);
 
-/* The listing is complete: sets the directory's mtime and stamps it LISTED. */
-int populate_finish(FanGroup *group, int directory);
+/* The listing is complete: sets the directory's mtime and, unless that comes `late`, stamps it
+ * LISTED. */
+int populate_finish(FanGroup *group, int directory, bool late);
+int populate_stamp_listed(int directory);
 
 /* Removes what was the remote's and is not any more: stamped by this engine, listed from this
  * directory, not in `names`, and not changed by a user or open. */
