@@ -10,7 +10,7 @@
  *
  *     sync thread     list_folder(+continue) ─▶ index ─▶ host->changed(directory)
  *                     longpoll ─▶ continue ─▶ …
- *     list            pool thread: index ─▶ entry()        (waits for the first listing)
+ *     list            list threads: index ─▶ entry()        (waits for the first listing)
  *     stat            host's thread: index ─▶ entry()
  *     fetch           client's thread: download "rev:REV" ─▶ verify ─▶ write()
  *
@@ -40,6 +40,8 @@
 #include "plugins/dropbox/settings.h"
 #include "plugins/dropbox/verify.h"
 
+#define LIST_THREADS 4u
+
 struct dropbox {
         const struct cs_host *host;
         struct settings settings;
@@ -48,7 +50,8 @@ struct dropbox {
         struct auth *auth;
         struct index *index;
         struct verify *verify;
-        GThreadPool *pool; /* lists */
+        pthread_t list_threads[LIST_THREADS];
+        unsigned n_list_threads;
         pthread_t sync_thread;
         bool sync_running;
 
@@ -59,6 +62,9 @@ struct dropbox {
         char *namespace;       /* for Dropbox-API-Path-Root; NULL: none is sent */
         char *root_lower;      /* settings.root as Dropbox lowercases it */
         GQueue waiting;        /* of struct list_op: for the first listing */
+        GQueue lists;          /* of struct list_op: for a thread */
+        pthread_cond_t lists_wake;
+        bool lists_end;
         GHashTable *fetches;   /* struct cs_request * → struct fetch * */
         int64_t quiet_until_us; /* Dropbox asked for silence (Retry-After) */
         uint64_t sync_tag;     /* of the sync thread's requests */
@@ -92,7 +98,8 @@ struct list_op {
         char *locator;
 };
 void list_start(struct dropbox *db, struct cs_request *request, const char *locator);
-void list_serve(gpointer op, gpointer db); /* GFunc of the pool */
+int list_threads_start(struct dropbox *db);
+void list_threads_stop(struct dropbox *db);
 /* Ends everything that waits for the first listing: to be served (error 0), or with an error. */
 void list_release(struct dropbox *db, int error, uint32_t retry_after_ms, const char *detail);
 bool list_cancel(struct dropbox *db, struct cs_request *request);

@@ -4,7 +4,6 @@
 
 #include "plugins/dropbox/dropbox.h"
 
-#define LIST_THREADS 4
 /* Dropbox adds up to 90 s of its own to a longpoll's timeout. */
 #define LONGPOLL_SLACK_S 120u
 
@@ -92,8 +91,7 @@ static int state_open(struct dropbox *db, char **ret_detail) {
 
 void dropbox_free(struct dropbox *db) {
         sync_stop(db);
-        if (db->pool)
-                g_thread_pool_free(db->pool, FALSE, TRUE);
+        list_threads_stop(db);
         http_client_free(db->notify);
         http_client_free(db->client);
         auth_free(db->auth);
@@ -103,6 +101,7 @@ void dropbox_free(struct dropbox *db) {
         g_free(db->namespace);
         g_free(db->root_lower);
         pthread_cond_destroy(&db->wake);
+        pthread_cond_destroy(&db->lists_wake);
         pthread_mutex_destroy(&db->lock);
         settings_clear(&db->settings);
         g_free(db);
@@ -118,10 +117,12 @@ static struct dropbox *dropbox_new(const struct cs_host *host) {
         pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
         pthread_cond_init(&db->wake, &attr);
         pthread_condattr_destroy(&attr);
+        pthread_cond_init(&db->lists_wake, NULL);
         db->fetches = g_hash_table_new(NULL, NULL);
         db->verify = verify_new();
         db->root_lower = g_strdup("");
         g_queue_init(&db->waiting);
+        g_queue_init(&db->lists);
         return db;
 }
 
@@ -134,10 +135,10 @@ int dropbox_open(const struct cs_host *host, void **instance) {
                 r = clients_open(db, &detail);
         if (r == 0)
                 r = state_open(db, &detail);
-        if (r == 0) {
-                db->pool = g_thread_pool_new(list_serve, db, LIST_THREADS, FALSE, NULL);
+        if (r == 0)
+                r = list_threads_start(db);
+        if (r == 0)
                 r = sync_start(db);
-        }
         if (r < 0) {
                 host->log(host, CS_LOG_ERROR, "%s", detail ? detail : g_strerror(-r));
                 dropbox_free(db);

@@ -4,7 +4,7 @@
  * list — list and stat, from the index
  *
  * A list that comes before the first listing is complete waits for its end, since nothing tells
- * earlier that a directory has all of its entries. Lists run in a pool of their own: they may
+ * earlier that a directory has all of its entries. Lists run on threads of their own: they may
  * block, in host->entry() and for exports.
  *
  * The directory is read in chunks, without a lock in between. A change that comes between two
@@ -161,8 +161,7 @@ static void list_done(struct list_op *op, int error, uint32_t retry_after_ms, co
         list_free(op);
 }
 
-void list_serve(gpointer data, gpointer userdata) {
-        struct list_op *op = data;
+static void list_serve(struct list_op *op) {
         g_autofree char *path = NULL;
         int r = index_resolve(op->db->index, op->locator, &path);
 
@@ -170,6 +169,56 @@ void list_serve(gpointer data, gpointer userdata) {
                 r = list_directory(op, path);
         list_done(op, r, 0, r == -ENOENT ? "Dropbox has no such folder any more" : NULL);
 }
+
+/* ── threads ────────────────────────────────────────────────────────────── */
+
+static void *serve(void *data) {
+        struct dropbox *db = data;
+
+        pthread_mutex_lock(&db->lock);
+        for (;;) {
+                struct list_op *op = g_queue_pop_head(&db->lists);
+
+                if (op != NULL) {
+                        pthread_mutex_unlock(&db->lock);
+                        list_serve(op);
+                        pthread_mutex_lock(&db->lock);
+                } else if (db->lists_end)
+                        break;
+                else
+                        pthread_cond_wait(&db->lists_wake, &db->lock);
+        }
+        pthread_mutex_unlock(&db->lock);
+        return NULL;
+}
+
+int list_threads_start(struct dropbox *db) {
+        for (; db->n_list_threads < LIST_THREADS; db->n_list_threads++) {
+                int r = pthread_create(&db->list_threads[db->n_list_threads], NULL, serve, db);
+
+                if (r != 0)
+                        return -r;
+        }
+        return 0;
+}
+
+void list_threads_stop(struct dropbox *db) {
+        pthread_mutex_lock(&db->lock);
+        db->lists_end = true;
+        pthread_cond_broadcast(&db->lists_wake);
+        pthread_mutex_unlock(&db->lock);
+        while (db->n_list_threads > 0)
+                pthread_join(db->list_threads[--db->n_list_threads], NULL);
+}
+
+static void list_push(struct dropbox *db, struct list_op *op) {
+        pthread_mutex_lock(&db->lock);
+        g_queue_push_tail(&db->lists, op);
+        pthread_cond_signal(&db->lists_wake);
+        pthread_mutex_unlock(&db->lock);
+}
+
+/* ── requests ───────────────────────────────────────────────────────────── */
 
 /* Nobody is logged in: says so and is true. */
 static bool refuse_without_login(struct dropbox *db, struct cs_request *request) {
@@ -196,7 +245,7 @@ void list_start(struct dropbox *db, struct cs_request *request, const char *loca
                 g_queue_push_tail(&db->waiting, op);
         pthread_mutex_unlock(&db->lock);
         if (complete)
-                g_thread_pool_push(db->pool, op, NULL);
+                list_push(db, op);
 }
 
 void list_release(struct dropbox *db, int error, uint32_t retry_after_ms, const char *detail) {
@@ -209,7 +258,7 @@ void list_release(struct dropbox *db, int error, uint32_t retry_after_ms, const 
         pthread_mutex_unlock(&db->lock);
         while ((op = g_queue_pop_head(&waiting)) != NULL)
                 if (error == 0)
-                        g_thread_pool_push(db->pool, op, NULL);
+                        list_push(db, op);
                 else
                         list_done(op, error, retry_after_ms, detail);
 }
