@@ -54,7 +54,8 @@ static void pool_run(void *data, void *userdata) {
 
 void work_start(void) {
         finished = g_async_queue_new();
-        pool = g_thread_pool_new(pool_run, NULL, WORK_THREADS, FALSE, NULL);
+        /* Exclusive: shared ones end when idle, and would be made anew for every burst. */
+        pool = g_thread_pool_new(pool_run, NULL, WORK_THREADS, TRUE, NULL);
         source = g_source_new(&finished_funcs, sizeof(GSource));
         g_source_set_priority(source, G_PRIORITY_HIGH);
         g_source_attach(source, NULL);
