@@ -384,8 +384,9 @@ static void finish_done(void *data) {
 static int file_reopen(File *file) {
         for (GList *l = file->waiters.head; l; l = l->next) {
                 Request *request = l->data;
-                if (request_is_event(request))
-                        return store_reopen(file->files->o->store, request->event.fd, O_RDWR);
+                if (request_is_event(request)) /* not O_RDWR: it would wait for a local user's lease */
+                        return store_reopen(file->files->o->store, request->event.fd,
+                                            O_RDONLY | O_NONBLOCK);
         }
         return -ENOENT;
 }

@@ -117,7 +117,7 @@ static void files_begin(Files *files, Request *request, int fd, const struct sta
 
         file_note_reader(file, request);
         g_queue_push_tail_link(&file->arrived, &request->link);
-        file->fd = store_reopen(files->o->store, fd, O_RDWR);
+        file->fd = store_reopen(files->o->store, fd, O_RDWR | O_NONBLOCK);
         r = file->fd;
         if (r >= 0)
                 r = fstat(file->fd, &now) < 0 ? -errno : file_load(file, &now);
@@ -186,7 +186,7 @@ static void files_decide(Files *files, Request *request, int fd) {
                         return;
                 if (file->is_idle) {
                         file_wake(file);
-                        file->fd = store_reopen(files->o->store, fd, O_RDWR);
+                        file->fd = store_reopen(files->o->store, fd, O_RDWR | O_NONBLOCK);
                         if (file->fd < 0) {
                                 file_fail(file, file->fd, "it cannot be opened in the store");
                                 file->fd = -1;
