@@ -548,5 +548,185 @@ class Moved(CloudsyncTest):
         self.assertBytes(self.read(self.store.file(engine, 'a')), noise(1000, 1))
 
 
+LEASE = """
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+os.setgid(1234); os.setuid(1234)
+fd = os.open(sys.argv[1], os.O_RDONLY)
+os.pread(fd, 100, 0)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, getattr(fcntl, sys.argv[2]))
+print('leased', flush=True)
+sys.stdin.read()
+"""
+
+
+class Leases(CloudsyncTest):
+    """A local user with leases on files of his own stops nobody but himself."""
+
+    def lease(self, path, kind):
+        holder = self.spawn(['/usr/bin/python3', '-c', LEASE, path, kind])
+        line = holder.stdout.readline()
+        self.assertEqual(line, b'leased\n', '' if line else holder.stderr.read())
+        return holder
+
+    def others_go_on(self, name='other'):
+        began = time.monotonic()
+        self.assertBytes(self.read(self.file(name), timeout=20), noise(1000, 9))
+        self.assertLess(time.monotonic() - began, 10 * SLOW)
+
+    def test_read_lease_on_a_file_partly_here(self):
+        big = noise(3 * MIB, 1)
+        engine = self.engine({'big': big, 'other': noise(1000, 9), 'third': noise(1000, 9)},
+                             hydration='ranges')
+        path = self.file('big')
+        os.chown(path, 1234, 1234)
+        holder = self.lease(path, 'F_RDLCK')
+        reader = self.spawn(['/usr/bin/python3', '-c',
+                             'import os,sys; f = os.open(sys.argv[1], os.O_RDONLY); '
+                             'sys.stdout.buffer.write(os.pread(f, 5000, 2000000))', path])
+        self.others_go_on()
+        writer = self.spawn([ACCESS, 'write-at', path, '5', 'MINE'])
+        self.others_go_on('third')
+        kill_session(holder.pid)
+        status, out, err = finish(reader)
+        if status == 0:
+            self.assertBytes(out, big[2000000:2005000])
+        self.store.wait_state(engine)
+        finish(writer)
+        self.assertEqual(self.read(path)[10:], big[10:])
+
+    def test_leases_on_whole_files(self):
+        self.engine({'f': noise(1000, 1), 'other': noise(1000, 9), 'third': noise(1000, 9)})
+        path = self.file('f')
+        os.chown(path, 1234, 1234)
+        for kind, name in (('F_RDLCK', 'other'), ('F_WRLCK', 'third')):
+            holder = self.lease(path, kind)
+            writer = self.spawn([ACCESS, 'write-at', path, '5', 'MINE'])
+            self.others_go_on(name)
+            self.store.refresh(self.prefix)
+            kill_session(holder.pid)
+            finish(writer)
+
+
+class Crowd(GateTest):
+    """Very many at once."""
+
+    CONFIG = {'Hydration': {'FullBelow': '1M', 'MaxPending': '64'}}
+
+    def test_more_readers_than_may_wait(self):
+        files = {'f%d' % i: noise(100 + i, i) for i in range(1500)}
+        self.engine(files)
+        program = (
+            'import os, sys, threading\n'
+            'threading.stack_size(65536)\n'
+            'bad = []\n'
+            'def read(i):\n'
+            ' data = open("%s/f%d" % (sys.argv[1], i), "rb").read()\n'
+            ' if len(data) != 100 + i or hash(data) == 0: bad.append(i)\n'
+            ' results[i] = data\n'
+            'results = {}\n'
+            'threads = [threading.Thread(target=read, args=(i,)) for i in range(1500)]\n'
+            '[t.start() for t in threads]; [t.join() for t in threads]\n'
+            'sys.stdout.buffer.write(b"".join(results.get(i, b"?") for i in range(1500)))\n'
+            'sys.exit(len(bad))\n')
+        out = run(['/usr/bin/python3', '-c', program, self.file()]).stdout
+        self.assertBytes(out, b''.join(files['f%d' % i] for i in range(1500)))
+
+    def test_everything_at_once_to_one_file(self):
+        """A hundred threads read, write and cut one cold file. A byte read is the remote's, the
+        writers' or a hole of a cut; nobody hangs; and what is there at the end stays."""
+        for hydration in ('whole', 'ranges'):
+            data = bytes(x | 1 for x in noise(2 * MIB, 1)).replace(b'W', b'w')
+            name = self.unique()
+            self.origin({'f': data}, os.path.join(self.gate.root, name))
+            self.engine(name=name, url=self.gate.url(name + '/'), hydration=hydration)
+            path = self.file('f')
+            self.gate.rule('*', 'stall', after=300000)
+            program = (
+                'import os, sys, threading, random\n'
+                'path, size = sys.argv[1], int(sys.argv[2])\n'
+                'bad = []\n'
+                'want = open(sys.argv[3], "rb").read()\n'
+                'def look(fd, at, n):\n'
+                ' got = os.pread(fd, n, at)\n'
+                ' for i, b in enumerate(got):\n'
+                '  if b != want[at + i] and b not in (0, 87): bad.append((at + i, b)); return\n'
+                'def work(i):\n'
+                ' dice = random.Random(i)\n'
+                ' at = dice.randrange(size)\n'
+                ' if i % 10 < 6:\n'
+                '  fd = os.open(path, os.O_RDONLY)\n'
+                '  for _ in range(5): look(fd, dice.randrange(size), 5000)\n'
+                ' elif i % 10 < 8:\n'
+                '  fd = os.open(path, os.O_WRONLY); os.pwrite(fd, b"W" * 100, min(at, size - 100)); os.close(fd)\n'
+                ' elif i % 10 == 8: os.truncate(path, at); os.truncate(path, size)\n'
+                ' else: os.close(os.open(path, os.O_RDONLY | os.O_TRUNC)) if i == 99 else os.stat(path)\n'
+                'ts = [threading.Thread(target=work, args=(i,)) for i in range(100)]\n'
+                '[t.start() for t in ts]; [t.join() for t in ts]\n'
+                'print(bad[:3]); sys.exit(len(bad) > 0)\n')
+            process = self.spawn(['/usr/bin/python3', '-c', program, path, str(len(data)),
+                                  os.path.join(self.gate.root, name, 'f')])
+            self.gate.wait_waiting()
+            time.sleep(0.3)
+            self.gate.release()
+            status, out, err = finish(process)
+            self.assertEqual((status, err), (0, b''), out)
+            before = self.read(path)
+            self.store.restart()
+            self.store.wait_state(name)
+            self.assertBytes(self.read(path), before, 'after a restart')
+
+
+class Disk(CloudsyncTest):
+    """The disk under the store fails."""
+
+    def setUp(self):
+        super().setUp()
+        self.small = self.world.new_directory('small')
+        run(['mount', '-t', 'tmpfs', '-o', 'size=%dM' % (260 if FS == 'btrfs' else 150), 'none',
+             self.small])
+
+    def tearDown(self):
+        if self.second.daemon.alive():
+            self.second.kill()
+        subprocess.run(['umount', '-l', self.small], check=False)
+        super().tearDown()
+
+    def check(self, store, name, files, when):
+        good = 0
+        for path, data in files.items():
+            result = run(['cat', store.file(name, path)], check=False)
+            if result.returncode == 0:
+                self.assertBytes(result.stdout, data, '%s, %s' % (path, when))
+                good += 1
+        return good
+
+    def test_the_image_cannot_grow(self):
+        """What could not be written back is not there: never zeros."""
+        bus = Bus(self.world, 'bus-%d' % self.world.counter)
+        image = os.path.join(self.small, 'image')
+        name = self.unique()
+        files = {'f%d' % i: noise(4 * MIB, i) for i in range(60)}
+        self.origin(files, os.path.join(self.web.root, name))
+        run([CTL, 'store', 'create', '--size', '800M', '--fs', FS, image])
+        self.second = Store(self.world, bus, size='300M', name='second', fs=FS)
+        self.second.configure({'Store': {'Device': image}, 'Hydration': {'FullBelow': '1M'}})
+        self.second.start()
+        self.second.register(name, 'httpfs', name, {'url': self.web.url(name + '/', 'json')})
+        self.second.wait_state(name)
+        self.check(self.second, name, files, 'at first')
+        subprocess.run(['sync', '-f', self.second.path], check=False)
+        time.sleep(4)
+        self.check(self.second, name, files, 'a little later')
+        run(['mount', '-o', 'remount,size=1500M', self.small])
+        # Without what the page cache still knows.
+        self.second.kill()
+        self.second.start()
+        self.check(self.second, name, files, 'from disk')
+        self.second.kill()
+        self.second.start()
+        self.check(self.second, name, files, 'from disk, again')
+
+
 if __name__ == '__main__':
     main()
