@@ -65,6 +65,8 @@ class PowerCuts(unittest.TestCase):
         for store in self.stores:
             if store.daemon is not None and store.daemon.alive():
                 store.kill()
+        # Nothing can be mounted over a file that is deleted, as this one soon will be.
+        subprocess.run(['umount', '-q', '/proc/sys/kernel/random/boot_id'], check=False)
         for m in reversed(mounts_below(self.world.dir)):
             subprocess.run(['umount', m], check=False)
         problems = self.world.close() + self.world.reports()
