@@ -22,6 +22,7 @@ static void test_first_listing(void) {
              " {'read_only': true, 'parent_shared_folder_id': '84528192421'}}},"
              "{'do': 'set', 'page_limit': 2}");
         box = box_new(true, NULL);
+        expect_complete(box);
         expect_names(box, "", "Docs Empty Folder Readme.txt Shared empty");
         expect_names(box, "Docs", "Deep");
         expect_names(box, "Docs/Deep/Er", "x.bin");
@@ -94,6 +95,7 @@ static void test_deltas(void) {
              "{'do': 'write', 'path': '/A/Sub/two.txt', 'text': 'two'},"
              "{'do': 'write', 'path': '/B/three.txt', 'text': 'three'}");
         box = box_new(true, NULL);
+        expect_complete(box);
         expect_names(box, "A", "Sub one.txt");
         before = entry_get(box, "A", "one.txt");
         expect_change(box, "");
@@ -145,6 +147,7 @@ static void test_order_and_unknown(void) {
         account_clear();
         tell("{'do': 'write', 'path': '/keep.txt', 'text': 'x'}");
         box = box_new(true, NULL);
+        expect_complete(box);
         expect_names(box, "", "keep.txt");
         tell("{'do': 'inject', 'entries': ["
              "{'.tag': 'hologram', 'name': 'h', 'path_lower': '/h', 'new': [1, {}]},"
@@ -171,6 +174,7 @@ static void test_restart(void) {
         account_clear();
         tell("{'do': 'write', 'path': '/a', 'text': 'a'}, {'do': 'write', 'path': '/d/b', 'text': 'b'}");
         box = box_new(true, NULL);
+        expect_complete(box);
         expect_names(box, "", "a d");
         fake_close(box->fake);
         box->fake = NULL;
@@ -196,6 +200,7 @@ static void test_reset(void) {
         tell("{'do': 'write', 'path': '/stays', 'text': 'a'}, {'do': 'write', 'path': '/d/goes', 'text': 'b'},"
              "{'do': 'write', 'path': '/d/more', 'text': 'b'}, {'do': 'set', 'page_limit': 1}");
         box = box_new(true, NULL);
+        expect_complete(box);
         expect_names(box, "d", "goes more");
         expect_change(box, "");
         before = entry_get(box, "", "stays");
@@ -211,25 +216,54 @@ static void test_reset(void) {
         g_assert_false(fake_take_change(box->fake, "")); /* nothing of the root changed */
 }
 
+/* Before the first listing is complete, a directory is listed by itself. */
 static void test_interrupted_listing(void) {
         struct box auto_box *box = NULL;
-        struct cs_request *list;
 
         account_clear();
         tell("{'do': 'bulk', 'path': '/many', 'count': 50, 'folder': 50}, {'do': 'set', 'page_limit': 5},"
              "{'do': 'fault', 'route': 'files/list_folder/continue', 'skip': 4, 'count': 1000, 'drop': true}");
         box = box_new(true, NULL);
-        list = request_new(box->fake);
-        box->fake->ops->list(box->fake->instance, list, "");
         while (calls_of("files/list_folder/continue") < 6)
                 g_usleep(50000);
-        request_wait(list); /* told why, and free to ask again */
-        g_assert_cmpint(list->result, <, 0);
-        request_free(list);
+        expect_names(box, "", "many");
+        expect_names(box, "many", "D0000");
+        g_assert_cmpint(calls_of("files/list_folder:flat"), ==, 2);
+        {
+                struct cs_request auto_request *list = fake_list(box->fake, "many/D0000"); /* ten pages */
+
+                g_assert_cmpint(list->result, ==, -ECONNRESET);
+                g_assert_cmpuint(list->n_entries, ==, 0);
+        }
+        g_assert_false(fake_logged(box->fake, "the listing is complete"));
         box_restart(box);
         tell("{'do': 'no_faults'}");
+        expect_complete(box);
+        expect_change(box, "");
         expect_names(box, "", "many");
-        g_assert_cmpint(calls_of("files/list_folder"), ==, 1);
+        {
+                struct cs_request auto_request *list = fake_list(box->fake, "many/D0000");
+
+                g_assert_cmpuint(list->n_entries, ==, 50);
+        }
+        g_assert_cmpint(calls_of("files/list_folder"), ==, 1); /* it went on where it was */
+}
+
+/* What was listed by itself is unconfirmed: it goes when the full listing does not have it. */
+static void test_direct_unconfirmed(void) {
+        struct box auto_box *box = NULL;
+
+        account_clear();
+        tell("{'do': 'write', 'path': '/d/gone', 'text': 'x'}, {'do': 'write', 'path': '/d/stays', 'text': 'x'},"
+             "{'do': 'fault', 'route': 'files/list_folder', 'count': 5, 'status': 500}");
+        box = box_new(true, NULL);
+        expect_names(box, "", "d");
+        expect_names(box, "d", "gone stays");
+        g_assert_false(fake_logged(box->fake, "the listing is complete"));
+        tell("{'do': 'remove', 'path': '/d/gone'}");
+        expect_complete(box);
+        expect_change(box, "d");
+        expect_names(box, "d", "stays");
 }
 
 static void test_subfolder(void) {
@@ -309,14 +343,9 @@ static void test_many(void) {
         tell("{'do': 'bulk', 'path': '/many', 'count': 100000, 'folder': 2500}");
         begin = g_get_monotonic_time();
         box = box_new(true, NULL);
-        do {
-                struct cs_request auto_request *root = request_new(box->fake);
-
-                box->fake->ops->list(box->fake->instance, root, "");
-                request_wait(root);
-                if (root->result == 0)
-                        break;
-        } while (true);
+        expect_names(box, "", "many"); /* at once, whatever there is below */
+        g_assert_cmpint(g_get_monotonic_time() - begin, <, 5 * G_USEC_PER_SEC);
+        expect_complete(box);
         took = (double)(g_get_monotonic_time() - begin) / G_USEC_PER_SEC;
         g_test_message("100,040 entries: %.1f s, %ld KiB more resident (sanitizers included)", took,
                        resident_kib() - before);
@@ -336,6 +365,7 @@ void add_name_tests(void) {
         g_test_add_func("/dropbox/names/restart", test_restart);
         g_test_add_func("/dropbox/names/reset", test_reset);
         g_test_add_func("/dropbox/names/interrupted-listing", test_interrupted_listing);
+        g_test_add_func("/dropbox/names/direct-unconfirmed", test_direct_unconfirmed);
         g_test_add_func("/dropbox/names/subfolder", test_subfolder);
         g_test_add_func("/dropbox/names/filters", test_filters);
         g_test_add_func("/dropbox/names/path-root", test_path_root);

@@ -237,6 +237,15 @@ void expect_names(struct box *box, const char *locator, const char *names) {
         g_assert_cmpstr(now, ==, names);
 }
 
+void expect_complete(struct box *box) {
+        for (int i = 0; i < 6000; i++) {
+                if (fake_logged(box->fake, "the listing is complete"))
+                        return;
+                g_usleep(10000);
+        }
+        g_error("the listing is not complete after 60 s");
+}
+
 void expect_change(struct box *box, const char *locator) {
         for (int i = 0; i < 1000; i++) {
                 if (fake_take_change(box->fake, locator))

@@ -61,6 +61,8 @@ static inline void json_cleanup(json_object **p) {
 char *names_in(struct box *box, const char *locator);
 /* Waits up to 10 s until names_in() is this. */
 void expect_names(struct box *box, const char *locator, const char *names);
+/* Waits until the first listing is complete. */
+void expect_complete(struct box *box);
 /* Waits until changed() was called for it. */
 void expect_change(struct box *box, const char *locator);
 

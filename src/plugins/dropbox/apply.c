@@ -50,7 +50,7 @@ static bool is_too_deep(const char *path) {
         return n > DEPTH_MAX || *path == '/';
 }
 
-static void put(struct dropbox *db, const struct api_metadata *m, const char *path) {
+static void put(struct dropbox *db, const char *root, const struct api_metadata *m, const char *path) {
         struct index_entry entry = {
                 .path = (char *)path,
                 .kind = m->kind == API_FILE ? INDEX_FILE : INDEX_FOLDER,
@@ -77,11 +77,12 @@ static void put(struct dropbox *db, const struct api_metadata *m, const char *pa
         entry.local = local_name(m->name, path, suffix, &renamed);
         if (renamed || suffix != NULL)
                 entry.flags |= INDEX_RENAMED;
-        index_put(db->index, &entry, display_below_root(m->path_display, db->root_lower));
+        index_put(db->index, &entry, display_below_root(m->path_display, root));
         g_free(entry.local);
 }
 
-static void apply(struct dropbox *db, const struct api_metadata *m, struct apply_counts *counts) {
+static void apply(struct dropbox *db, const char *root, const struct api_metadata *m,
+                  struct apply_counts *counts) {
         const char *path;
 
         counts->entries++;
@@ -93,7 +94,7 @@ static void apply(struct dropbox *db, const struct api_metadata *m, struct apply
                 counts->unmounted++;
                 return;
         }
-        path = below_root(m->path_lower, db->root_lower);
+        path = below_root(m->path_lower, root);
         if (path == NULL) {
                 counts->outside++;
                 return;
@@ -113,10 +114,11 @@ static void apply(struct dropbox *db, const struct api_metadata *m, struct apply
                 index_remove(db->index, path); /* what it replaces may have been shown */
                 return;
         }
-        put(db, m, path);
+        put(db, root, m, path);
 }
 
-void apply_page(struct dropbox *db, const struct api_page *page, struct apply_counts *counts) {
+void apply_page(struct dropbox *db, const char *root, const struct api_page *page,
+                struct apply_counts *counts) {
         for (size_t i = 0; i < page->n; i++) {
                 struct api_metadata m;
 
@@ -124,6 +126,6 @@ void apply_page(struct dropbox *db, const struct api_page *page, struct apply_co
                         counts->entries++;
                         counts->malformed++;
                 } else
-                        apply(db, &m, counts);
+                        apply(db, root, &m, counts);
         }
 }

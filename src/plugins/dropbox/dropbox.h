@@ -10,7 +10,8 @@
  *
  *     sync thread     list_folder(+continue) ─▶ index ─▶ host->changed(directory)
  *                     longpoll ─▶ continue ─▶ …
- *     list            list threads: index ─▶ entry()        (waits for the first listing)
+ *     list            list threads: index ─▶ entry()        (before the first listing is complete:
+ *                     list_folder of that directory ─▶ index ─▶ entry())
  *     stat            host's thread: index ─▶ entry()
  *     fetch           client's thread: download "rev:REV" ─▶ verify ─▶ write()
  *
@@ -58,10 +59,12 @@ struct dropbox {
         pthread_mutex_t lock;
         pthread_cond_t wake;   /* of the sync thread */
         bool stop, login_changed;
-        bool complete;         /* the first listing is there: lists may be answered */
+        bool prepared;         /* root and namespace are known: lists may be answered … */
+        bool complete;         /* … from the index alone: the first listing is there */
+        GHashTable *direct;    /* the directories that direct_list() was asked for, a set */
         char *namespace;       /* for Dropbox-API-Path-Root; NULL: none is sent */
-        char *root_lower;      /* settings.root as Dropbox lowercases it */
-        GQueue waiting;        /* of struct list_op: for the first listing */
+        char *root_lower;      /* settings.root as Dropbox lowercases it; written by the sync thread */
+        GQueue waiting;        /* of struct list_op: for `prepared` */
         GQueue lists;          /* of struct list_op: for a thread */
         pthread_cond_t lists_wake;
         bool lists_end;
@@ -84,12 +87,14 @@ int sync_start(struct dropbox *db);
 void sync_stop(struct dropbox *db);
 void sync_login_changed(struct dropbox *db);
 
-/* apply.c: one page of a listing into the index, within a transaction; counts what was left out. */
+/* apply.c: one page of a listing into the index, within a transaction; `root`: root_lower, or
+ * a copy of it. Counts what was left out. */
 struct api_page;
 struct apply_counts {
         uint64_t entries, malformed, unknown, unmounted, outside, excluded, too_deep;
 };
-void apply_page(struct dropbox *db, const struct api_page *page, struct apply_counts *counts);
+void apply_page(struct dropbox *db, const char *root, const struct api_page *page,
+                struct apply_counts *counts);
 
 /* list.c */
 struct list_op {
@@ -100,13 +105,17 @@ struct list_op {
 void list_start(struct dropbox *db, struct cs_request *request, const char *locator);
 int list_threads_start(struct dropbox *db);
 void list_threads_stop(struct dropbox *db);
-/* Ends everything that waits for the first listing: to be served (error 0), or with an error. */
+/* Ends the waiting: to be served (error 0), or with an error. */
 void list_release(struct dropbox *db, int error, uint32_t retry_after_ms, const char *detail);
 bool list_cancel(struct dropbox *db, struct cs_request *request);
 void stat_start(struct dropbox *db, struct cs_request *request, const char *locator);
 /* The entry as the host is told it; *ret_version to be freed. 0, or -ENODATA: an export whose size is
  * not known yet (see export.c). */
 int entry_describe(const struct index_entry *entry, struct cs_entry *ret, char **ret_version);
+
+/* direct.c: one directory of Dropbox's into the index; blocks. */
+struct api_fault;
+int direct_list(struct dropbox *db, struct cs_request *request, const char *path, struct api_fault *fault);
 
 /* export.c: asks for the exact size of exports, several at once, blocking; into the index. Those
  * that cannot be exported now become notes in *entry. */

@@ -3,9 +3,8 @@
 /*
  * list — list and stat, from the index
  *
- * A list that comes before the first listing is complete waits for its end, since nothing tells
- * earlier that a directory has all of its entries. Lists run on threads of their own: they may
- * block, in host->entry() and for exports.
+ * Lists run on threads of their own: they may block, in host->entry(), for exports, and before the
+ * first listing is complete (direct.c).
  *
  * The directory is read in chunks, without a lock in between. A change that comes between two
  * of them is followed by host->changed(), and so by another list.
@@ -14,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "plugins/dropbox/api-error.h"
 #include "plugins/dropbox/dropbox.h"
 
 #define CHUNK 256u
@@ -162,12 +162,23 @@ static void list_done(struct list_op *op, int error, uint32_t retry_after_ms, co
 }
 
 static void list_serve(struct list_op *op) {
+        struct dropbox *db = op->db;
+        struct api_fault fault = {0};
         g_autofree char *path = NULL;
-        int r = index_resolve(op->db->index, op->locator, &path);
+        bool complete;
+        int r;
 
+        pthread_mutex_lock(&db->lock);
+        complete = db->complete;
+        pthread_mutex_unlock(&db->lock);
+        r = index_resolve(db->index, op->locator, &path);
+        if (r == 0 && !complete)
+                r = direct_list(db, op->request, path, &fault);
         if (r == 0)
                 r = list_directory(op, path);
-        list_done(op, r, 0, r == -ENOENT ? "Dropbox has no such folder any more" : NULL);
+        if (*fault.sentence == '\0' && r == -ENOENT)
+                g_strlcpy(fault.sentence, "Dropbox has no such folder any more", sizeof fault.sentence);
+        list_done(op, r, fault.retry_after_ms, *fault.sentence ? fault.sentence : NULL);
 }
 
 /* ── threads ────────────────────────────────────────────────────────────── */
@@ -233,18 +244,18 @@ static bool refuse_without_login(struct dropbox *db, struct cs_request *request)
 
 void list_start(struct dropbox *db, struct cs_request *request, const char *locator) {
         struct list_op *op;
-        bool complete;
+        bool prepared;
 
         if (refuse_without_login(db, request))
                 return;
         op = g_new0(struct list_op, 1);
         *op = (struct list_op){.db = db, .request = request, .locator = g_strdup(locator)};
         pthread_mutex_lock(&db->lock);
-        complete = db->complete;
-        if (!complete)
+        prepared = db->prepared || db->complete;
+        if (!prepared)
                 g_queue_push_tail(&db->waiting, op);
         pthread_mutex_unlock(&db->lock);
-        if (complete)
+        if (prepared)
                 list_push(db, op);
 }
 

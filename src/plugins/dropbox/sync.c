@@ -170,8 +170,10 @@ static int find_root(struct sync *s, struct api_fault *fault) {
                            "\"%.200s\" is no folder: change the root setting", db->settings.root);
                 return -ENOTDIR;
         }
+        pthread_mutex_lock(&db->lock);
         g_free(db->root_lower);
         db->root_lower = g_strdup(m.path_lower);
+        pthread_mutex_unlock(&db->lock);
         return 0;
 }
 
@@ -211,8 +213,17 @@ static void check_fingerprint(struct sync *s) {
         begin_listing(s);
 }
 
+static void set_prepared(struct dropbox *db, bool prepared) {
+        pthread_mutex_lock(&db->lock);
+        db->prepared = prepared;
+        pthread_mutex_unlock(&db->lock);
+}
+
 static int prepare(struct sync *s, struct api_fault *fault) {
-        int r = find_namespace(s, fault);
+        int r;
+
+        set_prepared(s->db, false);
+        r = find_namespace(s, fault);
 
         if (r == 0)
                 r = find_root(s, fault);
@@ -221,6 +232,8 @@ static int prepare(struct sync *s, struct api_fault *fault) {
         check_fingerprint(s);
         s->prepared = true;
         s->ask_first = true;
+        set_prepared(s->db, true);
+        list_release(s->db, 0, 0, NULL);
         return 0;
 }
 
@@ -256,14 +269,18 @@ static void tell_left_out(struct sync *s) {
 
 static void listing_finished(struct sync *s) {
         struct dropbox *db = s->db;
+        GHashTable *direct;
 
         db->host->log(db->host, CS_LOG_NOTICE,
                       "the listing is complete: %" G_GUINT64_FORMAT " files and folders",
                       index_count(db->index));
         pthread_mutex_lock(&db->lock);
         db->complete = true;
+        direct = db->direct;
+        db->direct = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         pthread_mutex_unlock(&db->lock);
-        list_release(db, 0, 0, NULL);
+        tell_changed(db, direct);
+        g_hash_table_unref(direct);
 }
 
 /* One page and its cursor, in one transaction. */
@@ -278,7 +295,7 @@ static int take_page(struct sync *s, const struct api_page *page) {
         r = index_begin(db->index, index_get_number(db->index, "listing"));
         if (r < 0)
                 return r;
-        apply_page(db, page, &s->counts);
+        apply_page(db, db->root_lower, page, &s->counts);
         index_set(db->index, "cursor", page->cursor);
         if (finished) {
                 index_remove_unseen(db->index);
