@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the tests of crashes have in common."""
+
+import os
+import signal
+
+from support.cases import GateTest
+from support.processes import finish, wait_until
+
+
+class OutliveTest(GateTest):
+    """self.die() kills what the class is about, and returns when there is a new one."""
+
+    def setUp(self):
+        super().setUp()
+        self.die = self.store.kill_worker
+
+    def die_by(self, number):
+        worker = self.store.worker_pid()
+        os.kill(worker, number)
+        wait_until(lambda: self.store.worker_pid() != worker, 'there is a new worker')
+
+    def events_pending(self):
+        """None while a new worker is not on the bus yet."""
+        try:
+            return self.store.property('EventsPending')
+        except AssertionError:
+            return None
+
+    def pending(self, n):
+        wait_until(lambda: (self.events_pending() or 0) >= n, '%d accesses wait' % n)
+
+    def no_event_left(self):
+        wait_until(lambda: self.events_pending() == 0, 'no event is left')
+
+    def served(self, process, want=None, timeout=None):
+        status, out, err = finish(process, timeout)
+        self.assertEqual(status, 0, err)
+        if want is not None:
+            self.assertBytes(out, want)
+        return out
+
+    def settled(self, name):
+        """The engine is ready, and the worker on the bus."""
+        def ready():
+            try:
+                return self.store.engine_state(name) == 'ready'
+            except AssertionError:
+                return False
+        wait_until(ready, 'engine %s is ready' % name)
+
+
+class FdStoreTest(OutliveTest):
+    """self.die() is the end of supervisor and worker; the harness is the service manager."""
+
+    @classmethod
+    def make(cls):
+        super().make()
+        cls.store.stop()
+        cls.store.start(fd_store={})
+
+    def setUp(self):
+        super().setUp()
+        self.die = self.kill_both_and_start
+
+    def kill_both_and_start(self):
+        self.store.kill_both()
+        self.store.start(fd_store=self.store.fd_store)

@@ -1,0 +1,312 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Each kind of death of the worker, a new program in place (SIGHUP), what a damaged hand-over does, and
+the end of everything at once."""
+
+import os
+import signal
+import time
+
+from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
+from support.outlive import FdStoreTest, OutliveTest
+
+
+class Deaths(OutliveTest):
+
+    def held(self, n=6):
+        data = {'f%d' % i: noise(5000 + 30000 * i, i) for i in range(n)}
+        name = self.gated(data)
+        self.gate.rule(name + '/*', 'hold')
+        self.readers = {file: self.spawn(['cat', self.file(file)]) for file in data}
+        self.pending(n)
+        return data
+
+    def all_served(self, data):
+        self.gate.release()
+        for file, reader in self.readers.items():
+            self.served(reader, data[file])
+        self.no_event_left()
+
+    def test_segmentation_fault(self):
+        data = self.held()
+        self.die_by(signal.SIGSEGV)
+        self.all_served(data)
+
+    def test_abort(self):
+        data = self.held()
+        self.die_by(signal.SIGABRT)
+        self.all_served(data)
+
+    def test_killed_while_it_starts(self):
+        """Each new worker is killed a little later than the one before."""
+        data = self.held()
+        self.die()
+        for i in range(12):
+            time.sleep(0.004 * i)
+            try:
+                os.kill(self.store.worker_pid(), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.pending(len(data))
+        self.all_served(data)
+
+    def test_killed_in_the_first_start(self):
+        """Before the store is attached: it is attached by the next worker, when all is watched."""
+        data = {'d%d/f%d' % (i, i): noise(3000, i) for i in range(30)}
+        name = self.gated(data)
+        for wait in (0.002, 0.01, 0.02, 0.04):
+            self.store.stop()
+            self.store.start(wait=False)
+            time.sleep(wait)
+            try:
+                os.kill(self.store.worker_pid(), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self.store.wait_ready()
+            self.settled(name)
+            self.assertEqual(mounts_below(self.store.path), [self.store.path])
+            self.assertBytes(self.read(self.file('d3/f3')), data['d3/f3'])
+        for file in data:
+            self.assertBytes(self.read(self.file(file)), data[file], file)
+
+    def test_terminated_right_after_a_kill(self):
+        """SIGTERM that comes when there is no worker is not lost."""
+        for wait in (0, 0, 0.002, 0.01):
+            data = {'f': noise(5000, 1)}
+            name = self.gated(data)
+            self.gate.rule(name + '/*', 'hold')
+            reader = self.spawn(['cat', self.file('f')])
+            self.pending(1)
+            os.kill(self.store.worker_pid(), signal.SIGKILL)
+            time.sleep(wait)
+            self.store.stop()
+            status, out, _ = finish(reader)
+            self.assertNotEqual(status, 0)
+            self.assertEqual(out, b'')
+            self.gate.release()
+            self.store.start()
+            self.settled(name)
+            self.assertBytes(self.read(self.file('f')), data['f'])
+
+    def test_configuration_broken_meanwhile(self):
+        """A worker that cannot take over is tried again until it can; the readers wait."""
+        data = self.held()
+        with open(self.store.config_file, encoding='utf-8') as f:
+            good = f.read()
+        with open(self.store.config_file, 'w', encoding='utf-8') as f:
+            f.write(good + '[Nonsense]\nKey=1\n')
+        try:
+            os.kill(self.store.worker_pid(), signal.SIGKILL)
+            wait_until(lambda: self.store.daemon.log_text().count(b'Nonsense') >= 3, 'it is tried again')
+            for reader in self.readers.values():
+                self.assertIsNone(reader.poll())
+        finally:
+            with open(self.store.config_file, 'w', encoding='utf-8') as f:
+                f.write(good)
+        self.store.notifications()
+        wait_until(lambda: 'READY=1' in self.store.notifications(), 'it is back')
+        self.all_served(data)
+
+    def test_time_to_the_first_answer(self):
+        """From SIGKILL to the bytes of a file whose directory is among 400."""
+        data = {'d%d/f' % i: noise(5000, i) for i in range(400)}
+        self.gated(data)
+        times = []
+        for i in range(10):
+            path = self.file('d%d' % (i * 17), 'f')
+            worker = self.store.worker_pid()
+            begin = time.monotonic()
+            os.kill(worker, signal.SIGKILL)
+            out = self.read(path)
+            times.append(time.monotonic() - begin)
+            self.assertBytes(out, data['d%d/f' % (i * 17)])
+        times.sort()
+        print('# from SIGKILL to a cold file read: median %.0f ms, worst %.0f ms' % (
+            times[len(times) // 2] * 1000, times[-1] * 1000), flush=True)
+        self.assertLess(times[len(times) // 2], 1.0 * SLOW)
+
+    def test_descriptors_do_not_grow(self):
+        data = {'f%d' % i: noise(20000, i) for i in range(60)}
+        name = self.gated(data)
+
+        def count():
+            self.settled(name)
+            self.no_event_left()
+            return len(os.listdir('/proc/%d/fd' % self.store.worker_pid()))
+        self.read(self.file('f0'))
+        self.die()
+        before = count()
+        for i in range(1, 9):
+            reader = self.spawn(['cat', self.file('f%d' % i)])
+            self.die()
+            self.served(reader, data['f%d' % i])
+        wait_until(lambda: count() <= before + 3, 'no descriptor is left over from a dead worker')
+
+    def test_large_listing(self):
+        """10,000 entries are being brought in: whoever lists them sees all, once."""
+        name = self.unique()
+        root = os.path.join(self.gate.root, name)
+        os.makedirs(root + '/many')
+        names = ['file-%05d' % i for i in range(10000)]
+        for n in names:
+            with open('%s/many/%s' % (root, n), 'wb') as f:
+                f.write(n.encode())
+        self.engine(name=name, url=self.gate.url(name + '/'), wait=None)
+        wait_until(lambda: os.path.isdir(self.file('many')), 'the directory appears')
+        lister = self.spawn(['ls', '-f', self.file('many')])
+        for _ in range(3):
+            time.sleep(0.1)  # anywhere in it: that is the point
+            self.die()
+        got = self.served(lister, timeout=120).decode().split()
+        self.assertEqual(sorted(n for n in got if n not in ('.', '..')), names)
+        self.settled(name)
+        sizes = isolated(lambda: {e.stat().st_size for e in os.scandir(self.file('many'))})
+        self.assertEqual(sizes, {10})
+        for n in names[::2500]:
+            self.assertEqual(self.read(self.file('many', n)), n.encode())
+        self.no_event_left()
+
+
+class Replaced(OutliveTest):
+    """SIGHUP: the supervisor executes its program again, in the same process."""
+
+    def replace(self):
+        worker = self.store.worker_pid()
+        self.store.daemon.signal(signal.SIGHUP)
+        wait_until(lambda: self.store.worker_pid() != worker, 'there is a new worker')
+
+    def test_readers_go_on(self):
+        data = {'f%d' % i: noise(5000 + 300000 * i, i) for i in range(8)}
+        name = self.gated(data)
+        self.gate.rule(name + '/*', 'hold')
+        readers = {file: self.spawn(['cat', self.file(file)]) for file in data}
+        self.pending(len(data))
+        pid = self.store.daemon.pid
+        for _ in range(3):
+            self.replace()
+            self.pending(len(data))
+        self.assertEqual(self.store.daemon.pid, pid)
+        self.assertTrue(self.store.daemon.alive())
+        self.gate.release()
+        for file, reader in readers.items():
+            self.served(reader, data[file])
+        self.no_event_left()
+        self.assertNotIn(b'killed by signal', self.store.daemon.log_text().split(b'taking over')[-1])
+
+    def test_killed_and_stopped_after_it(self):
+        data = {'f': noise(5000, 1), 'g': noise(6000, 2)}
+        name = self.gated(data)
+        self.replace()
+        self.die()
+        self.assertBytes(self.read(self.file('f')), data['f'])
+        self.store.stop()
+        self.store.start()
+        self.settled(name)
+        self.assertBytes(self.read(self.file('g')), data['g'])
+
+    def test_under_load(self):
+        """Not one of a stream of readers fails."""
+        data = {'f%d' % i: noise(3000 + 5000 * (i % 40), i) for i in range(240)}
+        self.gated(data)
+        readers = []
+        for i, file in enumerate(data):
+            readers.append((file, self.spawn(['cat', self.file(file)])))
+            if i % 60 == 30:
+                self.store.daemon.signal(signal.SIGHUP)
+        for file, reader in readers:
+            self.served(reader, data[file])
+        self.no_event_left()
+
+
+class Damaged(FdStoreTest):
+
+    def blocked(self):
+        data = {'f%d' % i: noise(5000, i) for i in range(6)}
+        self.name = self.gated(data)
+        self.gate.rule(self.name + '/*', 'hold')
+        readers = {file: self.spawn(['cat', self.file(file)]) for file in data}
+        self.pending(len(data))
+        self.store.kill_both()
+        return data, readers
+
+    def failed_closed(self, data, readers):
+        """Each reader got an error, none a byte; and all is well afterwards."""
+        for file, reader in readers.items():
+            status, out, err = finish(reader)
+            self.assertNotEqual(status, 0, file)
+            self.assertIn(b'Input/output error', err)
+            self.assertEqual(out, b'')
+        self.gate.release()
+        self.settled(self.name)
+        for file in data:
+            self.assertBytes(self.read(self.file(file)), data[file], file)
+        self.die()
+        self.settled(self.name)
+        self.no_event_left()
+
+    def test_journal_of_another_layout(self):
+        data, readers = self.blocked()
+        os.pwrite(self.store.fd_store['cloudsync-journal'], b'\xff' * 8, 8)
+        self.store.start(fd_store=self.store.fd_store)
+        self.failed_closed(data, readers)
+
+    def test_journal_lost(self):
+        data, readers = self.blocked()
+        os.close(self.store.fd_store.pop('cloudsync-journal'))
+        self.store.start(fd_store=self.store.fd_store)
+        self.failed_closed(data, readers)
+
+    def test_replaced_with_a_foreign_journal(self):
+        """As after a downgrade: the new program knows another layout."""
+        data = {'f%d' % i: noise(5000, i) for i in range(3)}
+        self.name = self.gated(data)
+        self.gate.rule(self.name + '/*', 'hold')
+        readers = {file: self.spawn(['cat', self.file(file)]) for file in data}
+        self.pending(len(data))
+        self.store.notifications()
+        worker = self.store.worker_pid()
+        os.pwrite(self.store.fd_store['cloudsync-journal'], b'\xff' * 8, 8)
+        self.store.daemon.signal(signal.SIGHUP)
+        wait_until(lambda: self.store.worker_pid() != worker, 'there is a new worker')
+        self.failed_closed(data, readers)
+
+    def test_handle_of_a_file_that_is_gone(self):
+        """Deleted while nobody held the group's journal: denied, or the right bytes."""
+        data, readers = self.blocked()
+        os.unlink(self.file('f0'))
+        self.store.start(fd_store=self.store.fd_store)
+        self.gate.release()
+        for file, reader in readers.items():
+            status, out, _ = finish(reader)
+            self.assertIn(out, (b'', data[file]), file)
+            self.assertEqual(status == 0, out == data[file])
+            if file != 'f0':
+                self.assertEqual(status, 0, file)
+        self.no_event_left()
+
+
+class NoFdStore(OutliveTest):
+    """Killed together without a fd store, what waits is let through by the kernel: what those readers
+    get cannot be promised. What is promised is all that comes later."""
+
+    def test_right_afterwards(self):
+        data = {'f%d' % i: noise(5000 + 300000 * i, i) for i in range(6)}
+        name = self.gated(data)
+        for turn in range(3):
+            self.gate.rule(name + '/*', 'hold')
+            readers = [self.spawn(['cat', self.file(file)]) for file in list(data)[turn::3]]
+            self.pending(len(readers))
+            self.store.kill_both()
+            for reader in readers:
+                finish(reader)
+            self.gate.release()
+            self.store.start()
+            self.settled(name)
+            for file in list(data)[turn::3]:
+                self.assertBytes(self.read(self.file(file)), data[file], file)
+        for file in data:
+            self.assertBytes(self.read(self.file(file)), data[file], file)
+
+
+if __name__ == '__main__':
+    main()
