@@ -116,7 +116,7 @@ static void fetching_done(void *userdata, int r, const char *detail) {
 }
 
 static void ahead_fetch(Ahead *ahead, const struct walker *w, const struct ahead_item *item) {
-        autoclose int fd = handle_open(store_root(ahead->o->store), &item->handle, O_RDONLY);
+        autoclose int fd = handle_open(store_root(ahead->o->store), &item->handle, O_RDONLY | O_NONBLOCK);
         struct fetching *f;
 
         if (fd < 0)
