@@ -405,7 +405,7 @@ void file_finish(File *file, bool durable) {
         f = g_new0(struct finish, 1);
         f->file = file;
         f->fd = file->fd;
-        f->durable = durable || file->resized;
+        f->durable = durable || file->resized || settle_disk_fails(file->files->settle);
         f->granule = store_granule(file->files->o->store);
         f->mtime = file->mtime;
         stamp_copy(&f->stamp, &file->stamp);

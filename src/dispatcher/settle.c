@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #define SETTLE_SECONDS 3
+/* For so long after a sync that failed nobody is let in before the data is on disk. */
+#define FAILING_SECONDS 60
 #define SETTLE_QUEUE_MAX 65536u
 
 /* A file that somebody has open is tried again this often, after as many seconds each time. */
@@ -36,12 +38,13 @@ struct Settle {
         guint timer, held_timer;
         bool running;
         bool hurry; /* the daemon stops: whatever is open, now */
+        int64_t failed; /* µs: when a sync failed last; 0: never */
 };
 
 struct batch {
         Settle *settle;
         GArray *files;
-        bool sync, force;
+        bool sync, force, failed;
         GArray *open; /* of struct item: to be tried again */
 };
 
@@ -178,6 +181,7 @@ static void settle_run(void *data) {
         if (r < 0) {
                 log_error("the store cannot be synced: %s", strerror(-r));
                 batch->sync = false;
+                batch->failed = true;
         }
         for (guint i = 0; i < batch->files->len; i++) {
                 struct item *item = &g_array_index(batch->files, struct item, i);
@@ -192,6 +196,8 @@ static void settle_done(void *data) {
         Settle *settle = batch->settle;
 
         settle->running = false;
+        if (batch->failed)
+                settle->failed = g_get_monotonic_time();
         g_array_append_vals(settle->held, batch->open->data, batch->open->len);
         settle_schedule(settle);
         g_array_unref(batch->files);
@@ -242,6 +248,10 @@ static void settle_schedule(Settle *settle) {
                 settle->timer = g_timeout_add_seconds(SETTLE_SECONDS, settle_now, settle);
         if (settle->held->len > 0 && settle->held_timer == 0)
                 settle->held_timer = g_timeout_add_seconds(HELD_SECONDS, settle_held, settle);
+}
+
+bool settle_disk_fails(const Settle *settle) {
+        return settle->failed && g_get_monotonic_time() - settle->failed < FAILING_SECONDS * G_USEC_PER_SEC;
 }
 
 void settle_add(Settle *settle, int fd) {

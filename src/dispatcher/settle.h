@@ -24,6 +24,9 @@ Settle *settle_new(FanGroup *group, Store *store);
 void settle_free(Settle *settle); /* after work_stop() */
 /* `fd`: any descriptor of a file that is FILLED. */
 void settle_add(Settle *settle, int fd);
+/* Did a sync fail a short while ago? Then what is filled is synced before anyone reads it: the
+ * page cache loses what cannot be written back. */
+bool settle_disk_fails(const Settle *settle);
 /* Settles everything now, open or not (a clean stop; work_pending() tells when it is done). */
 void settle_hurry(Settle *settle);
 /* After a crash, before the first event is read: the file that was being settled then is heard of again,
