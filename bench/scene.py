@@ -20,7 +20,7 @@ class Scene:
     """To be used in a with statement."""
 
     def __init__(self, name, size='4G', config=None):
-        self.world = World('bench-' + name)
+        self.world = World(name)  # short: sockets are in it
         self.name, self.size, self.config = name, size, config or {}
         self.count = 0
 
@@ -36,19 +36,18 @@ class Scene:
         return self
 
     def __exit__(self, kind, value, trace):
-        if kind is not None:
-            print(self.world.logs(), file=sys.stderr)
+        logs = self.world.logs() if kind is not None else ''
         try:
             if kind is None and self.store.daemon.alive():
                 self.store.stop()
         finally:
             if self.store.daemon.alive():
-                self.store.kill_both()
-            if kind is not None or not self.store.daemon.alive():
-                run(['umount', '-l', self.store.path], check=False)
+                self.store.kill()
+            run(['umount', '-l', self.store.path], check=False)
             left = self.world.close()
             if not os.environ.get('CLOUDSYNC_KEEP'):
                 shutil.rmtree(self.world.dir, ignore_errors=True)
+            sys.stderr.buffer.write(logs.encode('utf-8', 'replace'))
         if left and kind is None:
             raise AssertionError('\n'.join(left))
 
