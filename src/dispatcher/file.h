@@ -86,6 +86,7 @@ struct Files {
         const struct files_options *o;
         GHashTable *table; /* key → File */
         GQueue idle;       /* File, oldest first */
+        GHashTable *later; /* handle → switches that wait for readers to go (switch.c) */
         Settle *settle;
         Ahead *ahead;
         guint tick;
@@ -135,5 +136,6 @@ struct extent *fill_pieces(const File *file, uint64_t begin, uint64_t end, size_
 void switch_begin(File *file);
 /* The remote moved on, and readers have seen a part: a try when they may have gone. */
 void switch_later(File *file);
+GHashTable *switch_later_table(void);
 /* On a pool thread: empties the file for the stamp's version. */
 int switch_content(int fd, struct stamp *stamp);

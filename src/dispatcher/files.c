@@ -296,6 +296,7 @@ Files *files_new(const struct files_options *options) {
 
         files->o = options;
         files->table = g_hash_table_new(key_hash, key_equal);
+        files->later = switch_later_table();
         files->settle = settle_new(options->group, options->store);
         files->ahead = ahead_new(files, options);
         files->tick = g_timeout_add(250, files_tick, files);
@@ -336,6 +337,7 @@ void files_free(Files *files) {
         g_source_remove(files->tick);
         settle_free(files->settle);
         ahead_free(files->ahead);
+        g_hash_table_unref(files->later);
         g_hash_table_unref(files->table);
         g_free(files);
 }

@@ -292,7 +292,27 @@ struct later {
         struct stamp stamp, next;
 };
 
+static guint handle_hash(gconstpointer p) {
+        const struct handle *handle = p;
+        guint hash = 5381;
+
+        for (uint32_t i = 0; i < handle->length; i++)
+                hash = hash * 33 + handle->bytes[i];
+        return hash;
+}
+
+static gboolean handle_equal(gconstpointer a, gconstpointer b) {
+        const struct handle *x = a, *y = b;
+
+        return x->type == y->type && x->length == y->length && memcmp(x->bytes, y->bytes, x->length) == 0;
+}
+
+GHashTable *switch_later_table(void) {
+        return g_hash_table_new(handle_hash, handle_equal);
+}
+
 static void later_free(struct later *l) {
+        g_hash_table_remove(l->files->later, &l->handle);
         stamp_clear(&l->stamp);
         stamp_clear(&l->next);
         g_free(l);
@@ -359,10 +379,14 @@ static gboolean later_try(gpointer userdata) {
 }
 
 static void later_begin(Files *files, const struct handle *handle, const struct stamp *stamp) {
-        struct later *l = g_new0(struct later, 1);
+        struct later *l;
 
+        if (g_hash_table_contains(files->later, handle)) /* one for a file, however often it is read */
+                return;
+        l = g_new0(struct later, 1);
         l->files = files;
         l->handle = *handle;
+        g_hash_table_insert(files->later, &l->handle, l);
         stamp_copy(&l->stamp, stamp);
         later_again(l);
 }
