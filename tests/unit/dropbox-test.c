@@ -140,6 +140,28 @@ static void test_verify_forgets(void) {
                 g_assert_cmpint(verify_end(run, &n), ==, VERIFY_MISMATCH);
                 g_assert_cmpuint(n, ==, i);
         }
+        /* Suspect: only what is fetched anew from its start may follow. */
+        c.hash[0] ^= 1;
+        g_assert_null(verify_begin(verify, "bad", SIZE, c.hash, SIZE - 1000, 1000));
+        g_assert_null(verify_begin(verify, "bad", SIZE, c.hash, 0, 1000));
+        g_assert_null(verify_begin(verify, "bad", SIZE, c.hash, CONTENT_HASH_BLOCK, SIZE - CONTENT_HASH_BLOCK));
+        c.hash[0] ^= 1;
+        {
+                struct verify_run *a = verify_begin(verify, "bad", SIZE, c.hash, 0, CONTENT_HASH_BLOCK);
+                struct verify_run *b = verify_begin(verify, "bad", SIZE, c.hash, CONTENT_HASH_BLOCK,
+                                                    SIZE - CONTENT_HASH_BLOCK);
+                struct verify_run *d;
+
+                g_assert_true(a != NULL && b != NULL); /* both under way */
+                verify_update(b, c.bytes + CONTENT_HASH_BLOCK, 5000);
+                verify_break(b);
+                d = verify_begin(verify, "bad", SIZE, c.hash, CONTENT_HASH_BLOCK + 5000,
+                                 SIZE - CONTENT_HASH_BLOCK - 5000); /* continues */
+                g_assert_nonnull(d);
+                verify_break(d);
+                verify_break(a); /* gone: what follows it may not come */
+                g_assert_null(verify_begin(verify, "bad", SIZE, c.hash, CONTENT_HASH_BLOCK, 1000));
+        }
         for (int i = 0; i < 3000; i++) { /* more than it remembers */
                 g_autofree char *name = g_strdup_printf("v%d", i);
 

@@ -156,10 +156,11 @@ static int on_response(void *data, const struct http_response *response) {
                                : check_file(fetch, result, hash, &has_hash);
         if (r == 0)
                 r = check_range(fetch, response);
-        if (r == 0 && has_hash && fetch->run == NULL)
-                fetch->run = verify_begin(fetch->db->verify, fetch->version, fetch->size, hash,
-                                          fetch->offset, fetch->length);
-        return r;
+        if (r < 0 || !has_hash)
+                return r;
+        fetch->run = verify_begin(fetch->db->verify, fetch->version, fetch->size, hash, fetch->offset,
+                                  fetch->length);
+        return fetch->run ? 0 : refuse(fetch, -ESTALE, "what came of this version before was wrong");
 }
 
 /* ── bytes ──────────────────────────────────────────────────────────────── */

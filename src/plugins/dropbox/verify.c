@@ -6,8 +6,9 @@
 #include <pthread.h>
 #include <string.h>
 
-#define VERSIONS_MAX 1024u
-#define BLOCKS_MAX 262144u /* a file of 1 TiB: 8 MiB of digests */
+#define VERSIONS_MAX 256u
+#define SUSPECTS_MAX 4096u /* are remembered longer */
+#define BLOCKS_MAX 65536u  /* a file of 256 GiB: 2 MiB of digests. Larger ones are not verified. */
 #define PARTIALS_MAX 64u
 
 /* A block's hash that waits for the byte at `position`. */
@@ -23,7 +24,9 @@ struct version {
         uint8_t *digests; /* NULL until the first is there */
         uint8_t *known;   /* a byte for each block */
         uint8_t hash[CONTENT_HASH_SIZE];
-        unsigned mismatches, runs;
+        unsigned mismatches;
+        bool suspect;     /* a mismatch, and not found good since */
+        GPtrArray *runs;  /* of struct verify_run: under way */
         GArray *partials; /* of struct partial */
 };
 
@@ -36,6 +39,7 @@ struct verify {
 struct verify_run {
         struct verify *verify;
         struct version *version;
+        uint64_t from, end; /* all of this is hashed, when it comes to its end */
         uint64_t position;
         GChecksum *sum; /* of the block at position; NULL: its begin was not seen */
 };
@@ -49,6 +53,7 @@ static void partials_clear(struct version *v) {
 static void version_free(struct version *v) {
         partials_clear(v);
         g_array_unref(v->partials);
+        g_ptr_array_unref(v->runs);
         g_free(v->digests);
         g_free(v->known);
         g_free(v->name);
@@ -88,7 +93,7 @@ static void make_room(struct verify *verify) {
                 struct version *v = link->data;
 
                 next = link->next;
-                if (v->runs == 0)
+                if (v->runs->len == 0 && (!v->suspect || verify->order.length > SUSPECTS_MAX))
                         version_drop(verify, v);
         }
 }
@@ -104,6 +109,7 @@ static struct version *version_get(struct verify *verify, const char *name, uint
                 v->size = size;
                 v->n_blocks = content_hash_blocks(size);
                 v->partials = g_array_new(FALSE, FALSE, sizeof(struct partial));
+                v->runs = g_ptr_array_new();
                 memcpy(v->hash, hash, CONTENT_HASH_SIZE);
                 g_hash_table_insert(verify->versions, v->name, v);
         } else
@@ -147,27 +153,65 @@ static GChecksum *take_partial(struct version *v, uint64_t position) {
         return NULL;
 }
 
+static bool block_is_coming(const struct version *v, uint64_t block) {
+        uint64_t begin = block * CONTENT_HASH_BLOCK, end = MIN(begin + CONTENT_HASH_BLOCK, v->size);
+
+        if (v->known != NULL && v->known[block])
+                return true;
+        for (guint i = 0; i < v->runs->len; i++) {
+                const struct verify_run *run = v->runs->pdata[i];
+
+                if (run->from <= begin && end <= run->end)
+                        return true;
+        }
+        return false;
+}
+
+/* May a fetch of a suspect version begin here? */
+static bool starts_anew(const struct version *v, const struct verify_run *run, uint64_t offset) {
+        /* The undelivered end of a fetch is never so long. */
+        if (offset == 0)
+                return run->end >= MIN(v->size, CONTENT_HASH_BLOCK);
+        if (run->sum == NULL)
+                return false;
+        for (uint64_t i = 0; i < offset / CONTENT_HASH_BLOCK; i++)
+                if (!block_is_coming(v, i))
+                        return false;
+        return true;
+}
+
 struct verify_run *verify_begin(struct verify *verify, const char *version, uint64_t size,
                                 const uint8_t hash[static CONTENT_HASH_SIZE], uint64_t offset,
                                 uint64_t length) {
         struct verify_run *run = g_new0(struct verify_run, 1);
         struct version *v;
+        bool refused;
 
         run->verify = verify;
-        run->position = offset;
+        run->position = run->from = offset;
+        run->end = offset + length;
         pthread_mutex_lock(&verify->lock);
         v = version_get(verify, version, size, hash);
         run->version = v;
-        v->runs++;
         forget_blocks(v, offset, offset + length);
         forget_partials(v, offset, offset + length);
         if (offset % CONTENT_HASH_BLOCK == 0)
                 run->sum = g_checksum_new(G_CHECKSUM_SHA256);
         else
                 run->sum = take_partial(v, offset);
+        if (run->sum != NULL)
+                run->from = offset / CONTENT_HASH_BLOCK * CONTENT_HASH_BLOCK;
+        refused = v->suspect && !starts_anew(v, run, offset);
+        if (!refused)
+                g_ptr_array_add(v->runs, run);
         make_room(verify);
         pthread_mutex_unlock(&verify->lock);
-        return run;
+        if (!refused)
+                return run;
+        if (run->sum)
+                g_checksum_free(run->sum);
+        g_free(run);
+        return NULL;
 }
 
 static void block_done(struct verify_run *run) {
@@ -177,8 +221,10 @@ static void block_done(struct verify_run *run) {
 
         pthread_mutex_lock(&run->verify->lock);
         if (v->known == NULL && v->n_blocks <= BLOCKS_MAX) {
-                v->digests = g_malloc0(v->n_blocks * CONTENT_HASH_SIZE);
-                v->known = g_malloc0(v->n_blocks);
+                v->digests = g_try_malloc0(v->n_blocks * CONTENT_HASH_SIZE);
+                v->known = v->digests ? g_try_malloc0(v->n_blocks) : NULL;
+                if (v->known == NULL)
+                        g_clear_pointer(&v->digests, g_free);
         }
         if (v->known != NULL && block < v->n_blocks) {
                 g_checksum_get_digest(run->sum, v->digests + block * CONTENT_HASH_SIZE, &length);
@@ -228,18 +274,23 @@ enum verify_result verify_end(struct verify_run *run, unsigned *ret_mismatches) 
 
         pthread_mutex_lock(&verify->lock);
         keep_partial(run);
-        v->runs--;
+        g_ptr_array_remove_fast(v->runs, run);
         if (v->known != NULL && v->n_known == v->n_blocks) {
                 content_hash_combine(v->digests, v->n_blocks, hash);
                 result = memcmp(hash, v->hash, CONTENT_HASH_SIZE) == 0 ? VERIFY_GOOD : VERIFY_MISMATCH;
         }
         if (result == VERIFY_MISMATCH) {
                 v->mismatches++;
-                forget_blocks(v, 0, v->size);
+                v->suspect = true;
+                v->n_known = 0;
+                g_clear_pointer(&v->known, g_free);
+                g_clear_pointer(&v->digests, g_free);
                 partials_clear(v);
         }
         *ret_mismatches = v->mismatches;
-        if (result == VERIFY_GOOD && v->runs == 0)
+        if (result == VERIFY_GOOD)
+                v->suspect = false;
+        if (result == VERIFY_GOOD && v->runs->len == 0)
                 version_drop(verify, v);
         pthread_mutex_unlock(&verify->lock);
         if (run->sum)
@@ -253,7 +304,7 @@ void verify_break(struct verify_run *run) {
                 return;
         pthread_mutex_lock(&run->verify->lock);
         keep_partial(run);
-        run->version->runs--;
+        g_ptr_array_remove_fast(run->version->runs, run);
         pthread_mutex_unlock(&run->verify->lock);
         if (run->sum)
                 g_checksum_free(run->sum);

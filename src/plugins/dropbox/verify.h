@@ -14,6 +14,11 @@
  * process that is gone, cannot be verified: then it is not. What is refetched is forgotten first, so
  * that nothing is called good by digests of other bytes than those that count.
  *
+ * After a mismatch wrong bytes may be in the store until the dispatcher has thrown them away. A
+ * fetch that only brings what is missing would then make them whole, so until the version has
+ * been found good a fetch is refused unless it comes from the start, or all before it has been, or
+ * is being, fetched anew.
+ *
  * From any thread. One verify_run belongs to one thread.
  */
 
@@ -28,7 +33,8 @@ struct verify_run; /* one fetch */
 struct verify *verify_new(void);
 void verify_free(struct verify *verify);
 
-/* A fetch of [offset, offset + length) of a version begins. `hash`: of all of it. */
+/* A fetch of [offset, offset + length) of a version begins. `hash`: of all of it. NULL: refused, see
+ * above; what is in the store has to be thrown away first. */
 struct verify_run *verify_begin(struct verify *verify, const char *version, uint64_t size,
                                 const uint8_t hash[static CONTENT_HASH_SIZE], uint64_t offset,
                                 uint64_t length);

@@ -1,0 +1,137 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A Dropbox in the store: the real daemon and host, the dropbox module, and a Dropbox API server
+(tests/servers/dropbox_api.py)."""
+
+import errno
+import hashlib
+import json
+import os
+import pwd
+import subprocess
+import sys
+import urllib.request
+
+from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
+from support.processes import wait_until
+from support.settings import TESTS
+
+SERVER = os.path.join(TESTS, 'servers', 'dropbox_api.py')
+
+
+def made_up(seed, size):
+    """As dropbox_api.py makes it up."""
+    digests = (hashlib.sha256(b'%s-%d' % (seed.encode(), i)).digest() for i in range(size // 32 + 1))
+    return b''.join(digests)[:size]
+
+
+class Dropbox(CloudsyncTest):
+    @classmethod
+    def make(cls):
+        super().make()
+        cls.server = subprocess.Popen([sys.executable, SERVER, '0'], stdout=subprocess.PIPE, text=True)
+        cls.hosts = json.loads(cls.server.stdout.readline())
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.terminate()
+        cls.server.wait()
+        cls.server.stdout.close()
+        super().tearDownClass()
+
+    def control(self, *steps):
+        with urllib.request.urlopen(self.hosts['www'] + '/.control', json.dumps(steps).encode()) as answer:
+            return json.load(answer)
+
+    def login(self, engine):
+        """As `cloudsyncctl login` will leave it."""
+        directory = os.path.join(self.store.state, 'engines', engine)
+        wait_until(lambda: os.path.isdir(directory), 'the engine has its state directory')
+        user = pwd.getpwnam('nobody')
+        temporary = os.path.join(directory, 'credentials.test')
+        with open(temporary, 'w', encoding='ascii') as f:
+            os.fchmod(f.fileno(), 0o600)
+            os.fchown(f.fileno(), user.pw_uid, user.pw_gid)
+            json.dump({'refresh_token': self.control({'do': 'login'})[0]}, f)
+        os.rename(temporary, os.path.join(directory, 'credentials'))
+
+    def dropbox(self, *steps, login=True, **settings):
+        self.control({'do': 'clear'}, {'do': 'set', 'longpoll_s': 5}, *steps)
+        name = self.engine(module='dropbox', wait=None, app_key='testappkey',
+                           **{host + '_url': url for host, url in self.hosts.items()}, **settings)
+        if login:
+            self.login(name)
+            self.store.wait_state(name, 'ready')
+        return name
+
+    def names(self, *parts):
+        return sorted(os.listdir(self.file(*parts)))
+
+    def await_names(self, names, *parts):
+        wait_until(lambda: self.names(*parts) == names, '%r has %r' % (parts, names))
+
+    def test_tree(self):
+        self.dropbox({'do': 'write', 'path': '/Docs/A file.txt', 'text': 'hello', 'modified': 1600000000},
+                     {'do': 'write', 'path': '/Docs/D\u00e4ep/big', 'seed': 'big', 'size': 20 * MIB + 5},
+                     {'do': 'write', 'path': '/empty', 'text': ''},
+                     {'do': 'mkdir', 'path': '/Nothing'},
+                     {'do': 'bulk', 'path': '/many', 'count': 500, 'folder': 100})
+        self.await_names(['Docs', 'Nothing', 'empty', 'many'])
+        self.assertEqual(self.names('Docs'), ['A file.txt', 'D\u00e4ep'])
+        path = self.file('Docs', 'A file.txt')
+        self.assertCold(path, 5)
+        self.assertEqual(os.stat(path).st_mtime, 1600000000)
+        self.assertBytes(self.read(path), b'hello')
+        big = self.file('Docs', 'D\u00e4ep', 'big')
+        self.assertCold(big, 20 * MIB + 5)
+        self.assertBytes(self.read(big), made_up('big', 20 * MIB + 5))
+        for i in range(0, 500, 7):
+            self.assertBytes(self.read(self.file('many', 'D%04d' % (i // 100), 'File %06d.txt' % i)), b'%d\n' % i)
+
+    def test_changes(self):
+        self.dropbox({'do': 'write', 'path': '/Folder/one', 'text': 'one'},
+                     {'do': 'write', 'path': '/Folder/two', 'seed': 'two', 'size': 100000})
+        self.await_names(['one', 'two'], 'Folder')
+        self.assertBytes(self.read(self.file('Folder', 'one')), b'one')
+        self.control({'do': 'write', 'path': '/Folder/Sub/three', 'text': 'three'},
+                     {'do': 'write', 'path': '/Folder/one', 'text': 'another one'})
+        wait_until(lambda: 'Sub' in self.names('Folder'), 'the new folder is there')
+        wait_until(lambda: self.read(self.file('Folder', 'one')) == b'another one', 'the change is there')
+        self.assertBytes(self.read(self.file('Folder', 'Sub', 'three')), b'three')
+
+    def test_wrong_content(self):
+        """A byte that is not the one that Dropbox hashed is never read."""
+        self.dropbox({'do': 'write', 'path': '/small', 'seed': 's', 'size': 1000},
+                     {'do': 'write', 'path': '/medium', 'seed': 'm', 'size': 2 * MIB},
+                     {'do': 'write', 'path': '/large', 'seed': 'l', 'size': 40 * MIB})
+        self.await_names(['large', 'medium', 'small'])
+        for name, size in (('small', 1000), ('medium', 2 * MIB), ('large', 40 * MIB)):
+            with self.subTest(file=name):
+                self.control({'do': 'fault', 'route': 'files/download', 'count': 1, 'corrupt': 500})
+                self.assertBytes(self.read(self.file(name)), made_up(name[0], size))
+        # A server that does it always: an error, and no wrong byte afterwards either.
+        self.control({'do': 'write', 'path': '/never', 'seed': 'n', 'size': 2 * MIB})
+        self.await_names(['large', 'medium', 'never', 'small'])
+        self.control({'do': 'fault', 'route': 'files/download', 'count': 1000, 'corrupt': 500})
+        self.assertEqual(self.read_error(self.file('never')), errno.EIO)
+        self.control({'do': 'no_faults'})
+        self.assertBytes(self.read(self.file('never')), made_up('n', 2 * MIB))
+
+    def test_login(self):
+        name = self.dropbox({'do': 'write', 'path': '/f', 'text': 'x'}, {'do': 'write', 'path': '/g', 'text': 'y'},
+                            login=False)
+        self.login(name)
+        self.await_names(['f', 'g'])
+        self.assertBytes(self.read(self.file('f')), b'x')
+        self.control({'do': 'revoke_all'})
+        self.assertEqual(self.read_error(self.file('g')), errno.EIO)
+        self.assertIn(b'cloudsyncctl login ' + name.encode(), self.store.daemon.log_text())
+        self.login(name)
+        wait_until(lambda: self.read_error(self.file('g')) == 0, 'the new login works')
+        self.assertBytes(self.read(self.file('g')), b'y')
+        with open('/proc/%d/cmdline' % self.store.host_pid(name), 'rb') as f:
+            self.assertNotIn(b'rt', f.read().split(b'\0'))
+
+
+if __name__ == '__main__':
+    main()
