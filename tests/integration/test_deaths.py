@@ -107,23 +107,29 @@ class Deaths(OutliveTest):
         wait_until(lambda: 'READY=1' in self.store.notifications(), 'it is back')
         self.all_served(data)
 
-    def test_time_to_the_first_answer(self):
-        """From SIGKILL to the bytes of a file whose directory is among 400."""
-        data = {'d%d/f' % i: noise(5000, i) for i in range(400)}
-        self.gated(data)
+    def time_of_answers(self, paths):
+        """From SIGKILL to the end of a read, sorted. The reader is a process of its own, started before."""
         times = []
-        for i in range(10):
-            path = self.file('d%d' % (i * 17), 'f')
+        for path, want in paths:
+            reader = self.spawn(['sh', '-c', 'read go && exec cat "$1"', 'sh', path])
             worker = self.store.worker_pid()
             begin = time.monotonic()
             os.kill(worker, signal.SIGKILL)
-            out = self.read(path)
+            self.assertBytes(finish(reader, input=b'go\n')[1], want)
             times.append(time.monotonic() - begin)
-            self.assertBytes(out, data['d%d/f' % (i * 17)])
-        times.sort()
-        print('# from SIGKILL to a cold file read: median %.0f ms, worst %.0f ms' % (
-            times[len(times) // 2] * 1000, times[-1] * 1000), flush=True)
-        self.assertLess(times[len(times) // 2], 1.0 * SLOW)
+            self.pending(0)
+        return sorted(times)
+
+    def test_time_to_the_first_answer(self):
+        """For a file that is not here, one of 400 directories: a new worker, a new engine host, the
+        fetch."""
+        data = {'d%d/f' % i: noise(5000, i) for i in range(400)}
+        self.gated(data)
+        cold = self.time_of_answers([(self.file('d%d' % i, 'f'), data['d%d/f' % i])
+                                     for i in range(0, 400, 40)])
+        print('# from SIGKILL to the content of a file that is not here: median %.0f ms, worst %.0f ms' % (
+            cold[len(cold) // 2] * 1000, cold[-1] * 1000), flush=True)
+        self.assertLess(cold[len(cold) // 2], 1.0 * SLOW)
 
     def test_descriptors_do_not_grow(self):
         data = {'f%d' % i: noise(20000, i) for i in range(60)}

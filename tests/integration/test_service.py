@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import unittest
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
@@ -111,6 +112,7 @@ class SystemdService(unittest.TestCase):
         cls.files = {'a.txt': noise(30000, 1), 'sub/b.bin': noise(3 * MIB, 2),
                      'c.txt': noise(5000, 3), 'd.txt': noise(5000, 4), 'e.txt': noise(5000, 5),
                      'f.txt': noise(5000, 6)}
+        cls.files.update({'cold-%d' % i: noise(300000, 10 + i) for i in range(6)})
         for name, data in cls.files.items():
             put(os.path.join(cls.web.root, 'docs', name), data, mtime=1600000000)
 
@@ -142,13 +144,16 @@ class SystemdService(unittest.TestCase):
         wait_until(lambda: cls.engine_state() == 'ready', 'the engine is ready')
 
     @classmethod
-    def inside(cls, *argv, check=True, timeout=None, user=0):
+    def entered(cls, *argv, user=0):
         with open('/proc/%d/task/%d/children' % (cls.systemd.pid, cls.systemd.pid),
                   encoding='ascii') as f:
             init = f.read().split()[0]
         change = ['setpriv', '--reuid=%d' % user, '--regid=%d' % user, '--clear-groups'] if user else []
-        return run(['nsenter', '--target', init, '--mount', '--pid', '--uts', '--cgroup', *change,
-                    *argv], check=check, timeout=timeout, text=True)
+        return ['nsenter', '--target', init, '--mount', '--pid', '--uts', '--cgroup', *change, *argv]
+
+    @classmethod
+    def inside(cls, *argv, check=True, timeout=None, user=0):
+        return run(cls.entered(*argv, user=user), check=check, timeout=timeout, text=True)
 
     @classmethod
     def engine_state(cls):
@@ -186,7 +191,7 @@ class SystemdService(unittest.TestCase):
 
     def worker(self):
         """The supervisor's one child."""
-        return self.inside('pgrep', '-P', self.show('MainPID')).stdout.strip()
+        return self.inside('pgrep', '-P', self.show('MainPID'), check=False).stdout.strip()
 
     def status_of(self, pid):
         text = self.inside('cat', '/proc/%s/status' % pid).stdout
@@ -271,6 +276,52 @@ class SystemdService(unittest.TestCase):
         self.assertReads('f.txt')
         self.assertNotEqual(self.worker(), before)
         self.assertEqual((self.show('ActiveState'), self.show('NRestarts')), ('active', starts))
+
+    def waiting_readers(self, *names):
+        """Programs that read while the web server stands still."""
+        self.web.signal(signal.SIGSTOP)
+        self.addCleanup(self.web.signal, signal.SIGCONT)
+        readers = [(name, start(self.entered('cat', '/run/cloud/docs/' + name))) for name in names]
+        for _, reader in readers:
+            self.addCleanup(reader.communicate)
+            self.addCleanup(reader.kill)
+
+        def waiting():
+            out = self.inside('busctl', '--json=short', 'get-property', 'org.cloudsync1',
+                              '/org/cloudsync1', 'org.cloudsync1.Manager', 'EventsPending',
+                              check=False).stdout
+            return out and json.loads(out)['data'] >= len(names)
+        wait_until(waiting, 'the readers wait')
+        return readers
+
+    def all_served(self, readers):
+        self.web.signal(signal.SIGCONT)
+        for name, reader in readers:
+            status, out, err = finish(reader)
+            self.assertEqual((status, err), (0, b''), name)
+            self.assertEqual(difference(out, self.files[name]), None, name)
+
+    def test_blocked_readers_over_kills(self):
+        """First the worker, then both: systemd's fd store gives the accesses to the next start."""
+        readers = self.waiting_readers('cold-0', 'cold-1')
+        before = self.worker()
+        self.inside('kill', '-KILL', before)
+        wait_until(lambda: self.worker() not in ('', before), 'there is a new worker')
+        main = self.show('MainPID')
+        self.inside('kill', '-KILL', main, self.worker())
+        wait_until(lambda: self.show('ActiveState') == 'active' and self.show('MainPID') != main,
+                   'the service is back')
+        self.all_served(readers)
+
+    def test_blocked_readers_over_a_reload(self):
+        """systemctl reload executes the program anew, in the same process."""
+        readers = self.waiting_readers('cold-2', 'cold-3')
+        before, main = self.worker(), self.show('MainPID')
+        self.inside('systemctl', 'reload', 'cloudsync.service')
+        wait_until(lambda: self.worker() not in ('', before), 'there is a new worker')
+        self.assertEqual(self.show('MainPID'), main)
+        self.all_served(readers)
+        self.assertEqual(self.show('ActiveState'), 'active')
 
     def test_killed_it_is_back(self):
         before = self.show('MainPID')

@@ -28,7 +28,11 @@ class OutliveTest(GateTest):
             return None
 
     def pending(self, n):
-        wait_until(lambda: (self.events_pending() or 0) >= n, '%d accesses wait' % n)
+        """Until at least so many accesses wait, in a worker that is on the bus."""
+        def enough():
+            waiting = self.events_pending()
+            return waiting is not None and waiting >= n
+        wait_until(enough, '%d accesses wait' % n)
 
     def no_event_left(self):
         wait_until(lambda: self.events_pending() == 0, 'no event is left')
