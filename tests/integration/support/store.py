@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A store image and the daemon that serves it."""
 
+import fcntl
 import glob
 import json
 import os
 import shutil
+import signal
 import socket
 
 from support.processes import run, tail, wait_until
@@ -27,6 +29,7 @@ class Store:
         self.daemon = None
         self.starts = 0
         self.notify = None
+        self.fd_store = None
         os.mkdir(self.path)
         os.mkdir(os.path.dirname(self.config_file))
         run([CTL, 'store', 'create', '--size', size, '--fs', fs, self.image])
@@ -61,17 +64,28 @@ class Store:
         })
         return env
 
-    def start(self, *extra, wait=True):
+    def start(self, *extra, wait=True, fd_store=None):
+        """fd_store: {} or the descriptors that the last start left there, by name; the service
+        manager's part (FDSTORE=1, LISTEN_FDS) is played with it. None: there is none."""
         self.starts += 1
+        self.fd_store = fd_store
         path = self.world.path('%s-notify-%d' % (self.name, self.starts))
         if self.notify is not None:
             self.notify.close()
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.setblocking(False)  # recv_fds() of Python 3.11 forgets its flags
         self.notify.bind(path)
         env = self.environment()
         env['NOTIFY_SOCKET'] = path
-        self.daemon = Service(self.world, '%s-daemon-%d' % (self.name, self.starts),
-                              self.command(*extra), env=env)
+        command, given = self.command(*extra), list((fd_store or {}).items())
+        if given:
+            env.update(LISTEN_FDS=str(len(given)), LISTEN_FDNAMES=':'.join(n for n, _ in given))
+            moves = ' '.join('%d<&%d' % (3 + i, fd) for i, (_, fd) in enumerate(given))
+            closes = ' '.join('%d<&-' % fd for _, fd in given)
+            command = ['bash', '-c', 'exec %s; exec %s; export LISTEN_PID=$$; exec "$@"' % (
+                moves, closes), 'sh', *command]
+        self.daemon = Service(self.world, '%s-daemon-%d' % (self.name, self.starts), command,
+                              env=env, pass_fds=[fd for _, fd in given])
         if wait:
             self.wait_ready()
         return self
@@ -89,9 +103,23 @@ class Store:
         lines = []
         while True:
             try:
-                lines += self.notify.recv(8192, socket.MSG_DONTWAIT).decode().splitlines()
+                data, fds, _, _ = socket.recv_fds(self.notify, 8192, 8, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return lines
+            message = data.decode().splitlines()
+            lines += message
+            self.keep(dict(m.split('=', 1) for m in message if '=' in m), fds)
+
+    def keep(self, message, fds):
+        """What a service manager does with the descriptors that come with a message."""
+        name = message.get('FDNAME')
+        if self.fd_store is not None and 'FDSTORE' in message and fds:
+            # High numbers, so that the next start's 3, 4, … are free.
+            self.fd_store[name] = fcntl.fcntl(fds[0], fcntl.F_DUPFD_CLOEXEC, 100)
+        elif self.fd_store is not None and 'FDSTOREREMOVE' in message and name in self.fd_store:
+            os.close(self.fd_store.pop(name))
+        for fd in fds:
+            os.close(fd)
 
     def stop(self, timeout=None):
         """SIGTERM; the exit status must be 0 and nothing may be left."""
@@ -111,14 +139,24 @@ class Store:
             return int(pids[0]) if pids else None
         return wait_until(child, 'the worker is there')
 
+    def kill_worker(self):
+        """SIGKILL of the worker; returns when there is another one."""
+        worker = self.worker_pid()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: self.worker_pid() != worker, 'there is a new worker')
+
+    def kill_both(self):
+        """SIGKILL of supervisor and worker; the mount and the fd store stay."""
+        worker = self.worker_pid()
+        self.notifications()
+        self.daemon.kill()
+        wait_until(lambda: is_zombie(worker), 'the worker is gone')
+
     def kill(self):
         """SIGKILL of all of it. Pending accesses are allowed by the kernel then. Its mount stays:
         it is taken away here, as a service manager's clean-up would."""
-        worker = self.worker_pid() if self.daemon.alive() else None
-        self.daemon.kill()
-        if worker:
-            wait_until(lambda: not os.path.exists('/proc/%d' % worker)
-                       or is_zombie(worker), 'the worker is gone')
+        if self.daemon.alive():
+            self.kill_both()
         while self.path in mounts_below(self.world.dir):
             run(['umount', '-l', self.path])
 
