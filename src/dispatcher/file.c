@@ -328,6 +328,19 @@ static void queue_append(GQueue *to, GQueue *from) {
                 g_queue_push_tail_link(to, g_queue_pop_head_link(from));
 }
 
+/* Goes, then answers everyone: an answer may bring the next request, of the same file even. */
+static void file_dismiss(File *file, int r) {
+        g_autofree char *detail = g_strdup(file->detail);
+        GQueue waiting = G_QUEUE_INIT;
+
+        queue_append(&waiting, &file->waiters);
+        queue_append(&waiting, &file->looking);
+        queue_append(&waiting, &file->arrived);
+        file_free(file);
+        while (!g_queue_is_empty(&waiting))
+                request_answer(g_queue_pop_head_link(&waiting)->data, r, detail);
+}
+
 /* Whole: answers everyone and goes. */
 static void file_is_whole(File *file) {
         bool durable = file->stamp.state == STAMP_WHOLE;
@@ -345,9 +358,7 @@ static void file_is_whole(File *file) {
                         return;
                 }
         file->files->hydrated++;
-        while (!g_queue_is_empty(&file->waiters))
-                request_answer(g_queue_pop_head_link(&file->waiters)->data, 0, NULL);
-        file_free(file);
+        file_dismiss(file, 0);
 }
 
 static void finish_done(void *data) {
@@ -433,11 +444,6 @@ void file_fail(File *file, int error, const char *detail) {
         file->detail = g_strdup(detail);
 }
 
-static void answer_all(GQueue *queue, int r, const char *detail) {
-        while (!g_queue_is_empty(queue))
-                request_answer(g_queue_pop_head_link(queue)->data, r, detail);
-}
-
 static void file_failed(File *file) {
         g_autofree char *name = file_name(file);
         int r = reader_errno(file->error);
@@ -450,10 +456,7 @@ static void file_failed(File *file) {
                 (void)fill_set_mtime(file->fd, &file->mtime);
         if (file->error == -ESTALE && !file->files->denying)
                 switch_later(file);
-        answer_all(&file->waiters, r, file->detail);
-        answer_all(&file->looking, r, file->detail);
-        answer_all(&file->arrived, r, file->detail);
-        file_free(file);
+        file_dismiss(file, r);
 }
 
 /* ── the step ───────────────────────────────────────────────────────────── */
