@@ -548,6 +548,41 @@ class Moved(CloudsyncTest):
         self.assertBytes(self.read(self.store.file(engine, 'a')), noise(1000, 1))
 
 
+class Walkers(GateTest):
+    """Several programs walk the same cold tree at once, and some of its files cannot be had:
+    what is fetched ahead for one is read, failed and asked for again by the others."""
+
+    WALK = ('import os, sys\n'
+            'bad = 0\n'
+            'for d, ds, fs in os.walk(sys.argv[1]):\n'
+            ' for f in fs:\n'
+            '  try: data = open(os.path.join(d, f), "rb").read()\n'
+            '  except OSError: bad += 1; continue\n'
+            '  if data != open(os.path.join(sys.argv[2], os.path.relpath(os.path.join(d, f),\n'
+            '    sys.argv[1])), "rb").read(): sys.exit("wrong: " + f)\n'
+            'print(bad)\n')
+
+    def test_many_walk(self):
+        for turn in range(3):
+            name = self.unique()
+            files = {'d%d/f%d' % (i % 7, i): noise(10 + i * 37, i) for i in range(400)}
+            refused = sorted(files)[::10]
+            root = os.path.join(self.gate.root, name)
+            self.origin(files, root)
+            self.engine(name=name, url=self.gate.url(name + '/'))
+            for path in refused:
+                self.gate.rule('%s/%s' % (name, path), 'status', status=403)
+            walkers = [self.spawn(['/usr/bin/python3', '-c', self.WALK, self.file(), root])
+                       for _ in range(6)]
+            for walker in walkers:
+                status, out, err = finish(walker)
+                self.assertEqual(status, 0, err)
+                self.assertEqual(int(out), 40, 'turn %d' % turn)
+            self.gate.release()
+            walker = self.spawn(['/usr/bin/python3', '-c', self.WALK, self.file(), root])
+            self.assertEqual(finish(walker)[1], b'0\n')
+
+
 LEASE = """
 import fcntl, os, signal, sys
 signal.signal(signal.SIGIO, signal.SIG_IGN)
