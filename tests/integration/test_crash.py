@@ -17,6 +17,8 @@ STORM = 4  # seconds
 
 class Worker(GateTest):
 
+    SIZE = '1500M'  # two storms of 400 files
+
     def held(self, data, **settings):
         """Readers of every file, all of them waiting for the server."""
         name = self.gated(data, **settings)
