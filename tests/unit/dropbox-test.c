@@ -81,9 +81,10 @@ static struct content content_new(void) {
 
 static enum verify_result feed(struct verify *verify, const struct content *c, uint64_t begin, uint64_t end,
                                uint64_t step) {
-        struct verify_run *run = verify_begin(verify, "rev", SIZE, c->hash, begin, end - begin);
+        struct verify_run *run = verify_begin(verify, "rev", SIZE, begin, end - begin);
         unsigned mismatches;
 
+        verify_expect(run, c->hash);
         for (uint64_t at = begin; at < end; at += step)
                 verify_update(run, c->bytes + at, MIN(step, end - at));
         return verify_end(run, &mismatches);
@@ -99,18 +100,18 @@ static void test_verify(void) {
         g_assert_cmpint(feed(verify, &c, CONTENT_HASH_BLOCK, SIZE, SIZE), ==, VERIFY_UNKNOWN);
         g_assert_cmpint(feed(verify, &c, 0, CONTENT_HASH_BLOCK, 4096), ==, VERIFY_GOOD);
         /* Broken off within a block, and continued at that byte. */
-        run = verify_begin(verify, "rev", SIZE, c.hash, 0, SIZE);
+        run = verify_begin(verify, "rev", SIZE, 0, SIZE);
         verify_update(run, c.bytes, 5000000);
         verify_break(run);
         g_assert_cmpint(feed(verify, &c, 5000000, SIZE, 77777), ==, VERIFY_GOOD);
         /* Continued elsewhere: the block in between is not known. */
-        run = verify_begin(verify, "rev", SIZE, c.hash, 0, SIZE);
+        run = verify_begin(verify, "rev", SIZE, 0, SIZE);
         verify_update(run, c.bytes, 5000000);
         verify_break(run);
         g_assert_cmpint(feed(verify, &c, 4999000, SIZE, SIZE), ==, VERIFY_UNKNOWN);
         /* One wrong bit, wherever it came in. */
         c.bytes[6000000] ^= 1;
-        run = verify_begin(verify, "rev", SIZE, c.hash, 0, SIZE);
+        run = verify_begin(verify, "rev", SIZE, 0, SIZE);
         verify_update(run, c.bytes, 6500000);
         verify_break(run);
         c.bytes[6000000] ^= 1;
@@ -135,40 +136,56 @@ static void test_verify_forgets(void) {
         /* Mismatches are counted by version. */
         c.hash[0] ^= 1;
         for (unsigned i = 1; i < 4; i++) {
-                run = verify_begin(verify, "bad", SIZE, c.hash, 0, SIZE);
+                run = verify_begin(verify, "bad", SIZE, 0, SIZE);
+                verify_expect(run, c.hash);
                 verify_update(run, c.bytes, SIZE);
                 g_assert_cmpint(verify_end(run, &n), ==, VERIFY_MISMATCH);
                 g_assert_cmpuint(n, ==, i);
         }
-        /* Suspect: only what is fetched anew from its start may follow. */
-        c.hash[0] ^= 1;
-        g_assert_null(verify_begin(verify, "bad", SIZE, c.hash, SIZE - 1000, 1000));
-        g_assert_null(verify_begin(verify, "bad", SIZE, c.hash, 0, 1000));
-        g_assert_null(verify_begin(verify, "bad", SIZE, c.hash, CONTENT_HASH_BLOCK, SIZE - CONTENT_HASH_BLOCK));
-        c.hash[0] ^= 1;
-        {
-                struct verify_run *a = verify_begin(verify, "bad", SIZE, c.hash, 0, CONTENT_HASH_BLOCK);
-                struct verify_run *b = verify_begin(verify, "bad", SIZE, c.hash, CONTENT_HASH_BLOCK,
-                                                    SIZE - CONTENT_HASH_BLOCK);
-                struct verify_run *d;
-
-                g_assert_true(a != NULL && b != NULL); /* both under way */
-                verify_update(b, c.bytes + CONTENT_HASH_BLOCK, 5000);
-                verify_break(b);
-                d = verify_begin(verify, "bad", SIZE, c.hash, CONTENT_HASH_BLOCK + 5000,
-                                 SIZE - CONTENT_HASH_BLOCK - 5000); /* continues */
-                g_assert_nonnull(d);
-                verify_break(d);
-                verify_break(a); /* gone: what follows it may not come */
-                g_assert_null(verify_begin(verify, "bad", SIZE, c.hash, CONTENT_HASH_BLOCK, 1000));
-        }
         for (int i = 0; i < 3000; i++) { /* more than it remembers */
                 g_autofree char *name = g_strdup_printf("v%d", i);
 
-                run = verify_begin(verify, name, 10, c.hash, 0, 5);
+                run = verify_begin(verify, name, 10, 0, 5);
                 verify_update(run, c.bytes, 5);
                 verify_break(run);
         }
+        verify_free(verify);
+        g_free(c.bytes);
+}
+
+static enum verify_result end_of(struct verify_run *run, const struct content *c, uint64_t begin, uint64_t end) {
+        unsigned n;
+
+        verify_expect(run, c->hash);
+        verify_update(run, c->bytes + begin, end - begin);
+        return verify_end(run, &n);
+}
+
+/* After a mismatch only what is fetched anew from its start may make a file whole. */
+static void test_verify_suspect(void) {
+        const uint64_t block = CONTENT_HASH_BLOCK;
+        struct content c = content_new();
+        struct verify *verify = verify_new();
+        struct verify_run *a, *b;
+
+        c.bytes[7] ^= 1;
+        g_assert_cmpint(feed(verify, &c, 0, SIZE, SIZE), ==, VERIFY_MISMATCH);
+        c.bytes[7] ^= 1;
+        g_assert_cmpint(feed(verify, &c, SIZE - 1000, SIZE, SIZE), ==, VERIFY_SUSPECT);
+        g_assert_cmpint(feed(verify, &c, 0, 1000, SIZE), ==, VERIFY_SUSPECT);
+        g_assert_cmpint(feed(verify, &c, block, SIZE, SIZE), ==, VERIFY_SUSPECT);
+        g_assert_cmpint(feed(verify, &c, 4096, SIZE, SIZE), ==, VERIFY_SUSPECT);
+        /* Pieces at once, the second one done first. */
+        b = verify_begin(verify, "rev", SIZE, block, SIZE - block);
+        a = verify_begin(verify, "rev", SIZE, 0, block);
+        g_assert_cmpint(end_of(b, &c, block, SIZE), ==, VERIFY_UNKNOWN);
+        /* The first one breaks off and goes on. */
+        verify_update(a, c.bytes, 131072);
+        verify_break(a);
+        a = verify_begin(verify, "rev", SIZE, 131072, block - 131072);
+        g_assert_cmpint(end_of(a, &c, 131072, block), ==, VERIFY_GOOD);
+        /* Trusted again. */
+        g_assert_cmpint(feed(verify, &c, SIZE - 1000, SIZE, SIZE), ==, VERIFY_UNKNOWN);
         verify_free(verify);
         g_free(c.bytes);
 }
@@ -579,6 +596,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dropbox/hash/edges", test_hash_edges);
         g_test_add_func("/dropbox/verify/pieces", test_verify);
         g_test_add_func("/dropbox/verify/forgets", test_verify_forgets);
+        g_test_add_func("/dropbox/verify/suspect", test_verify_suspect);
         g_test_add_func("/dropbox/json/header", test_header_text);
         g_test_add_func("/dropbox/json/parse", test_parse);
         g_test_add_func("/dropbox/json/metadata", test_metadata);

@@ -13,8 +13,8 @@
  *     good, or not to be told     it follows, and the fetch is done
  *     mismatch, nothing of the    -EPROTO, so that it is asked for again; -EIO from the
  *     version was handed over     third time on
- *     mismatch otherwise          -ESTALE: what was handed over would be kept after any other
- *                                 error; after this one the dispatcher throws it away, asks
+ *     mismatch otherwise, or one  -ESTALE: what was handed over would be kept after any other
+ *     before (VERIFY_SUSPECT)     error; after this one the dispatcher throws it away, asks
  *                                 stat, and begins again (and gives up after a few times)
  */
 
@@ -45,7 +45,7 @@ struct fetch {
         uint64_t delivered;
         uint8_t *piece;
         size_t held;
-        struct verify_run *run; /* NULL: the hash is not known */
+        struct verify_run *run;
         int error;              /* found in a callback */
         const char *why;        /* of it, static */
 };
@@ -156,11 +156,9 @@ static int on_response(void *data, const struct http_response *response) {
                                : check_file(fetch, result, hash, &has_hash);
         if (r == 0)
                 r = check_range(fetch, response);
-        if (r < 0 || !has_hash)
-                return r;
-        fetch->run = verify_begin(fetch->db->verify, fetch->version, fetch->size, hash, fetch->offset,
-                                  fetch->length);
-        return fetch->run ? 0 : refuse(fetch, -ESTALE, "what came of this version before was wrong");
+        if (r == 0 && has_hash)
+                verify_expect(fetch->run, hash);
+        return r;
 }
 
 /* ── bytes ──────────────────────────────────────────────────────────────── */
@@ -171,8 +169,7 @@ static int hand_over(struct fetch *fetch) {
 
         if (r < 0)
                 return r;
-        if (fetch->run != NULL)
-                verify_update(fetch->run, fetch->piece, fetch->held);
+        verify_update(fetch->run, fetch->piece, fetch->held);
         fetch->delivered += fetch->held;
         fetch->held = 0;
         return 0;
@@ -224,13 +221,15 @@ static int mismatch_error(struct fetch *fetch, unsigned mismatches) {
 
 static void fetch_end(struct fetch *fetch) {
         const struct cs_host *host = fetch->db->host;
-        enum verify_result verdict = VERIFY_UNKNOWN;
-        unsigned mismatches = 0;
+        enum verify_result verdict;
+        unsigned mismatches;
         int r;
 
-        if (fetch->run != NULL) {
-                verify_update(fetch->run, fetch->piece, fetch->held);
-                verdict = verify_end(g_steal_pointer(&fetch->run), &mismatches);
+        verify_update(fetch->run, fetch->piece, fetch->held);
+        verdict = verify_end(g_steal_pointer(&fetch->run), &mismatches);
+        if (verdict == VERIFY_SUSPECT) {
+                fetch_done(fetch, -ESTALE, 0, "what came of this version before was wrong");
+                return;
         }
         if (verdict == VERIFY_MISMATCH) {
                 host->log(host, CS_LOG_WARNING,
@@ -294,6 +293,7 @@ static void download(struct fetch *fetch, const char *format) {
         if (fetch->length < fetch->size && !fetch->export_hash)
                 call.range = range;
         fetch->piece = g_malloc(MIN(fetch->length, PIECE));
+        fetch->run = verify_begin(fetch->db->verify, fetch->version, fetch->size, fetch->offset, fetch->length);
         call_start(fetch->db, &call);
 }
 

@@ -23,6 +23,7 @@ struct version {
         uint64_t size, n_blocks, n_known;
         uint8_t *digests; /* NULL until the first is there */
         uint8_t *known;   /* a byte for each block */
+        bool has_hash;
         uint8_t hash[CONTENT_HASH_SIZE];
         unsigned mismatches;
         bool suspect;     /* a mismatch, and not found good since */
@@ -98,8 +99,7 @@ static void make_room(struct verify *verify) {
         }
 }
 
-static struct version *version_get(struct verify *verify, const char *name, uint64_t size,
-                                   const uint8_t *hash) {
+static struct version *version_get(struct verify *verify, const char *name, uint64_t size) {
         struct version *v = g_hash_table_lookup(verify->versions, name);
 
         if (v == NULL) {
@@ -110,7 +110,6 @@ static struct version *version_get(struct verify *verify, const char *name, uint
                 v->n_blocks = content_hash_blocks(size);
                 v->partials = g_array_new(FALSE, FALSE, sizeof(struct partial));
                 v->runs = g_ptr_array_new();
-                memcpy(v->hash, hash, CONTENT_HASH_SIZE);
                 g_hash_table_insert(verify->versions, v->name, v);
         } else
                 g_queue_unlink(&verify->order, &v->link);
@@ -167,31 +166,29 @@ static bool block_is_coming(const struct version *v, uint64_t block) {
         return false;
 }
 
-/* May a fetch of a suspect version begin here? */
-static bool starts_anew(const struct version *v, const struct verify_run *run, uint64_t offset) {
-        /* The undelivered end of a fetch is never so long. */
-        if (offset == 0)
+/* Does a fetch of a suspect version belong to one of all of it? */
+static bool is_fetched_anew(const struct version *v, const struct verify_run *run) {
+        /* What a fetch that found a mismatch did not deliver is never so long. */
+        if (run->from == 0)
                 return run->end >= MIN(v->size, CONTENT_HASH_BLOCK);
-        if (run->sum == NULL)
+        if (run->from % CONTENT_HASH_BLOCK != 0)
                 return false;
-        for (uint64_t i = 0; i < offset / CONTENT_HASH_BLOCK; i++)
+        for (uint64_t i = 0; i < run->from / CONTENT_HASH_BLOCK; i++)
                 if (!block_is_coming(v, i))
                         return false;
         return true;
 }
 
-struct verify_run *verify_begin(struct verify *verify, const char *version, uint64_t size,
-                                const uint8_t hash[static CONTENT_HASH_SIZE], uint64_t offset,
+struct verify_run *verify_begin(struct verify *verify, const char *version, uint64_t size, uint64_t offset,
                                 uint64_t length) {
         struct verify_run *run = g_new0(struct verify_run, 1);
         struct version *v;
-        bool refused;
 
         run->verify = verify;
         run->position = run->from = offset;
         run->end = offset + length;
         pthread_mutex_lock(&verify->lock);
-        v = version_get(verify, version, size, hash);
+        v = version_get(verify, version, size);
         run->version = v;
         forget_blocks(v, offset, offset + length);
         forget_partials(v, offset, offset + length);
@@ -201,17 +198,17 @@ struct verify_run *verify_begin(struct verify *verify, const char *version, uint
                 run->sum = take_partial(v, offset);
         if (run->sum != NULL)
                 run->from = offset / CONTENT_HASH_BLOCK * CONTENT_HASH_BLOCK;
-        refused = v->suspect && !starts_anew(v, run, offset);
-        if (!refused)
-                g_ptr_array_add(v->runs, run);
+        g_ptr_array_add(v->runs, run);
         make_room(verify);
         pthread_mutex_unlock(&verify->lock);
-        if (!refused)
-                return run;
-        if (run->sum)
-                g_checksum_free(run->sum);
-        g_free(run);
-        return NULL;
+        return run;
+}
+
+void verify_expect(struct verify_run *run, const uint8_t hash[static CONTENT_HASH_SIZE]) {
+        pthread_mutex_lock(&run->verify->lock);
+        memcpy(run->version->hash, hash, CONTENT_HASH_SIZE);
+        run->version->has_hash = true;
+        pthread_mutex_unlock(&run->verify->lock);
 }
 
 static void block_done(struct verify_run *run) {
@@ -275,7 +272,9 @@ enum verify_result verify_end(struct verify_run *run, unsigned *ret_mismatches) 
         pthread_mutex_lock(&verify->lock);
         keep_partial(run);
         g_ptr_array_remove_fast(v->runs, run);
-        if (v->known != NULL && v->n_known == v->n_blocks) {
+        if (v->suspect && !is_fetched_anew(v, run))
+                result = VERIFY_SUSPECT;
+        if (v->has_hash && v->known != NULL && v->n_known == v->n_blocks) {
                 content_hash_combine(v->digests, v->n_blocks, hash);
                 result = memcmp(hash, v->hash, CONTENT_HASH_SIZE) == 0 ? VERIFY_GOOD : VERIFY_MISMATCH;
         }

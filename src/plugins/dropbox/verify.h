@@ -15,9 +15,9 @@
  * that nothing is called good by digests of other bytes than those that count.
  *
  * After a mismatch wrong bytes may be in the store until the dispatcher has thrown them away. A
- * fetch that only brings what is missing would then make them whole, so until the version has
- * been found good a fetch is refused unless it comes from the start, or all before it has been, or
- * is being, fetched anew.
+ * fetch that only brings what is missing would then make them whole. So until the version has been
+ * found good, a fetch is good for nothing unless it comes from the start, or all before it has
+ * been, or is being, fetched anew.
  *
  * From any thread. One verify_run belongs to one thread.
  */
@@ -33,11 +33,11 @@ struct verify_run; /* one fetch */
 struct verify *verify_new(void);
 void verify_free(struct verify *verify);
 
-/* A fetch of [offset, offset + length) of a version begins. `hash`: of all of it. NULL: refused, see
- * above; what is in the store has to be thrown away first. */
-struct verify_run *verify_begin(struct verify *verify, const char *version, uint64_t size,
-                                const uint8_t hash[static CONTENT_HASH_SIZE], uint64_t offset,
+/* A fetch of [offset, offset + length) of a version of `size` bytes begins. */
+struct verify_run *verify_begin(struct verify *verify, const char *version, uint64_t size, uint64_t offset,
                                 uint64_t length);
+/* The hash of all of the version, once it is known. */
+void verify_expect(struct verify_run *run, const uint8_t hash[static CONTENT_HASH_SIZE]);
 /* The next bytes. */
 void verify_update(struct verify_run *run, const void *bytes, uint64_t length);
 
@@ -45,6 +45,7 @@ enum verify_result {
         VERIFY_UNKNOWN,  /* not all blocks are known */
         VERIFY_GOOD,
         VERIFY_MISMATCH, /* what was known of this version is forgotten */
+        VERIFY_SUSPECT,  /* not all is known, and what is in the store is not to be trusted */
 };
 
 /* All bytes of the fetch were given: frees the run. *ret_mismatches: of this version so far. */
