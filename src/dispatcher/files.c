@@ -216,7 +216,8 @@ static void files_decide(Files *files, Request *request, int fd) {
                 bool changed = (uint64_t)st.st_size != stamp.size ||
                                st.st_mtim.tv_sec != stamp.mtime_sec ||
                                (uint32_t)st.st_mtim.tv_nsec != stamp.mtime_nsec;
-                if (!changed && presence_has_no_hole(fd, stamp.size) == 0 && !files->denying) {
+                if (!changed && !files->denying &&
+                    (settle_disk_fails(files->settle) || presence_has_no_hole(fd, stamp.size) == 0)) {
                         /* A write-back failed, and the pages are gone: missing again. */
                         files_begin(files, request, fd, &st, &stamp);
                         return;

@@ -16,8 +16,6 @@
 #include <unistd.h>
 
 #define SETTLE_SECONDS 3
-/* For so long after a sync that failed nobody is let in before the data is on disk. */
-#define FAILING_SECONDS 60
 #define SETTLE_QUEUE_MAX 65536u
 
 /* A file that somebody has open is tried again this often, after as many seconds each time. */
@@ -38,7 +36,7 @@ struct Settle {
         guint timer, held_timer;
         bool running;
         bool hurry; /* the daemon stops: whatever is open, now */
-        int64_t failed; /* µs: when a sync failed last; 0: never */
+        bool failed; /* a sync failed */
 };
 
 struct batch {
@@ -123,8 +121,9 @@ static enum settled settle_leased(Settle *settle, int fd, const struct batch *ba
                 } else if (!is_on_disk(fd, stamp.size, store_granule(settle->store), batch->sync)) {
                         log_about(LOG_WARNING, stamp.engine, stamp.locator,
                                   "its content did not reach the disk; it is fetched again when it is read");
-                        if (settle_stamp(fd, &stamp, STAMP_PLACEHOLDER) == 0)
-                                (void)fan_group_unsilence(settle->group, fd);
+                        /* Not on a file system that turned read-only: then each access looks. */
+                        (void)settle_stamp(fd, &stamp, STAMP_PLACEHOLDER);
+                        (void)fan_group_unsilence(settle->group, fd);
                 } else if (batch->force)
                         (void)settle_stamp(fd, &stamp, STAMP_WHOLE);
                 else
@@ -179,7 +178,8 @@ static void settle_run(void *data) {
 
         /* Each file is looked at all the same: what did not reach the disk is to be told. */
         if (r < 0) {
-                log_error("the store cannot be synced: %s", strerror(-r));
+                log_error("the store cannot be synced: %s; until the service is restarted, files that are "
+                          "fetched are synced before they are read", strerror(-r));
                 batch->sync = false;
                 batch->failed = true;
         }
@@ -197,7 +197,7 @@ static void settle_done(void *data) {
 
         settle->running = false;
         if (batch->failed)
-                settle->failed = g_get_monotonic_time();
+                settle->failed = true;
         g_array_append_vals(settle->held, batch->open->data, batch->open->len);
         settle_schedule(settle);
         g_array_unref(batch->files);
@@ -251,7 +251,7 @@ static void settle_schedule(Settle *settle) {
 }
 
 bool settle_disk_fails(const Settle *settle) {
-        return settle->failed && g_get_monotonic_time() - settle->failed < FAILING_SECONDS * G_USEC_PER_SEC;
+        return settle->failed;
 }
 
 void settle_add(Settle *settle, int fd) {

@@ -24,8 +24,8 @@ Settle *settle_new(FanGroup *group, Store *store);
 void settle_free(Settle *settle); /* after work_stop() */
 /* `fd`: any descriptor of a file that is FILLED. */
 void settle_add(Settle *settle, int fd);
-/* Did a sync fail a short while ago? Then what is filled is synced before anyone reads it: the
- * page cache loses what cannot be written back. */
+/* Did a sync fail? From then on what is filled is synced before anyone reads it, and FILLED is not
+ * believed: the page cache loses what cannot be written back, and shows zeros as data. */
 bool settle_disk_fails(const Settle *settle);
 /* Settles everything now, open or not (a clean stop; work_pending() tells when it is done). */
 void settle_hurry(Settle *settle);
