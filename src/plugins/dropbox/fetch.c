@@ -51,7 +51,6 @@ struct fetch {
 };
 
 static void fetch_free(struct fetch *fetch) {
-        verify_break(fetch->run);
         g_free(fetch->locator);
         g_free(fetch->version);
         g_free(fetch->export_path);
@@ -67,6 +66,8 @@ static void fetch_done(struct fetch *fetch, int error, uint32_t retry_after_ms, 
         pthread_mutex_unlock(&db->lock);
         if (g_atomic_int_get(&fetch->cancelled))
                 error = -ECANCELED;
+        /* First: the fetch that goes on may come at once. */
+        verify_break(g_steal_pointer(&fetch->run));
         db->host->done(db->host, fetch->request, error, retry_after_ms, detail);
         fetch_free(fetch);
 }
