@@ -463,6 +463,7 @@ static void daemon_attach_store(void *userdata, int r) {
                 daemon_fail(d, "the store's directories cannot be read", strerror(-r));
                 return;
         }
+        journal_set_serving(d->journal, true);
         if (store_has_device(d->store)) {
                 if (store_attach(d->store, &failure) < 0) {
                         daemon_fail(d, failure.text, NULL);
@@ -577,6 +578,8 @@ int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, 
                        d->group, &d->store, failure);
         if (r < 0)
                 return r;
+        if (store_was_attached(d->store))
+                journal_set_serving(d->journal, true);
 
         if (config->hsmid && !store_has_hsmid(d->store) && !given->takeover)
                 log_info("this kernel has no hsmid mount option (%s): the store is kept closed by other means",
@@ -718,6 +721,9 @@ int daemon_free(Daemon *d) {
                 g_source_remove(d->stop_timer);
         store_close(d->store);
         fan_group_free(d->group);
+        /* Not if it could not be taken over: then accesses may wait for the next worker. */
+        if (d->journal && !(d->takeover && d->phase == DAEMON_STARTING))
+                journal_set_serving(d->journal, false);
         journal_close(d->journal);
         g_hash_table_unref(d->engines);
         status = d->status;

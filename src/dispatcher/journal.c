@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 #define JOURNAL_MAGIC 0x6c6e726a73636c63ull
-#define JOURNAL_LAYOUT ((uint32_t)(2u << 16 | sizeof(struct journal_entry)))
+#define JOURNAL_LAYOUT ((uint32_t)(3u << 16 | sizeof(struct journal_entry)))
 /* Its size is fixed: a mapping of it can raise no SIGBUS. */
 #define JOURNAL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 
@@ -20,6 +20,7 @@ struct layout {
         uint64_t magic;
         uint32_t layout;
         _Atomic uint32_t highest;
+        _Atomic uint32_t serving;
         _Atomic uint32_t settling; /* 1: the handle is valid */
         struct handle settling_handle;
         uint8_t buffer[JOURNAL_BUFFER] __attribute__((aligned(8)));
@@ -181,4 +182,12 @@ bool journal_was_settling(const Journal *j, struct handle *ret) {
                 return false;
         *ret = j->map->settling_handle;
         return ret->length <= HANDLE_BYTES_MAX;
+}
+
+void journal_set_serving(Journal *j, bool serving) {
+        atomic_store(&j->map->serving, serving);
+}
+
+bool journal_is_serving(const Journal *j) {
+        return atomic_load(&j->map->serving) != 0;
 }

@@ -10,8 +10,8 @@
  * be lost. The journal is a memfd, mapped shared, that outlives the daemon's worker in
  * its supervisor (supervise.h), and both of them in the service manager's fd store.
  *
- *     header   magic, layout, `highest`: no entry above it was ever used; the one file
- *              that is being settled (settle.c)
+ *     header   magic, layout, `highest`: no entry above it was ever used; whether the store
+ *              can be reached; the one file that is being settled (settle.c)
  *     buffer   the group is read into it directly: the kernel writes the events
  *     entries  one for each descriptor number: what waits under it
  *
@@ -86,3 +86,8 @@ int journal_end_of_numbers(const Journal *journal);
  * writers that nobody hears of: noted before, forgotten after (NULL). One at a time. */
 void journal_settling(Journal *journal, const struct handle *handle);
 bool journal_was_settling(const Journal *journal, struct handle *ret);
+
+/* Can the store be reached, so that accesses may wait? Set before it can, taken back by a clean end
+ * alone: whoever ends otherwise, with whatever status, is to be replaced. */
+void journal_set_serving(Journal *journal, bool serving);
+bool journal_is_serving(const Journal *journal);

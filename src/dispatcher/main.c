@@ -37,7 +37,7 @@ static int worker(int argc, char **argv, const struct supervised *given) {
         r = config_load(argc, argv, &config, &exit_now, &failure);
         if (r < 0) {
                 log_error("%s", failure.text);
-                return given->takeover ? SUPERVISED_AGAIN : 2;
+                return 2;
         }
         if (exit_now)
                 return 0;
@@ -54,7 +54,7 @@ static int worker(int argc, char **argv, const struct supervised *given) {
         if (r < 0) {
                 log_error("%s", failure.text);
                 daemon_free(daemon);
-                return given->takeover ? SUPERVISED_AGAIN : 1;
+                return 1;
         }
         g_unix_signal_add(SIGTERM, on_signal, daemon);
         g_unix_signal_add(SIGINT, on_signal, daemon);

@@ -391,6 +391,17 @@ static void pause_after(struct supervisor *v, const struct timespec *began) {
                 v->replace = true;
 }
 
+static bool still_serving(const struct supervisor *v) {
+        Journal *journal;
+        bool serving;
+
+        if (v->s.group < 0 || journal_open(v->s.journal, &journal) < 0)
+                return false;
+        serving = journal_is_serving(journal);
+        journal_close(journal);
+        return serving;
+}
+
 /* The end was asked for, and no worker can bring it about in order. */
 static int end_without_worker(struct supervisor *v) {
         fan_group_deny_numbers(v->s.group, 0, (int)JOURNAL_ENTRIES);
@@ -436,7 +447,7 @@ int supervise(int argc, char **argv, supervised_main_fn worker) {
                         continue;
                 }
                 status = wait_for(&v, pid);
-                if (WIFEXITED(status) && !(v.s.takeover && WEXITSTATUS(status) == SUPERVISED_AGAIN))
+                if (WIFEXITED(status) && !still_serving(&v))
                         return WEXITSTATUS(status);
                 if (v.s.group < 0)
                         return 1;

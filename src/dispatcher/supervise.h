@@ -22,8 +22,9 @@
  *
  *     PID:GROUP:JOURNAL:STORED    decimal; STORED is 1 when both are in the fd store
  *
- * Nothing but a clean end closes the group while accesses may wait in it. A worker that cannot
- * take over what its predecessor left is started again, until it can: the readers wait. And a
+ * Nothing but a clean end closes the group while accesses may wait in it: the journal says whether
+ * that is so (journal_is_serving()). A worker that cannot take over what its predecessor left, or
+ * that ends in disorder, is started again, until it can: the readers wait. And a
  * group of which it cannot be told what waits (a journal of another layout) is denied all that waits.
  *
  * The supervisor opens nothing while a worker lives. It passes on SIGTERM and SIGINT, also
@@ -40,9 +41,6 @@ struct supervised {
         bool replaced; /* by SIGHUP: nobody died */
         int died_of;   /* the signal that killed the last worker, or 0 */
 };
-
-/* The worker's exit status for "cannot take over": to be started again. */
-#define SUPERVISED_AGAIN 75
 
 /* The daemon. Called in the worker, with SIGTERM and SIGINT blocked; returns the exit status. */
 typedef int (*supervised_main_fn)(int argc, char **argv, const struct supervised *given);

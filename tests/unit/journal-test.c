@@ -242,6 +242,22 @@ static void test_numbers(void) {
         journal_close(journal);
 }
 
+static void test_serving(void) {
+        autoclose int fd = journal_create();
+        Journal *journal, *other;
+
+        g_assert_cmpint(journal_open(fd, &journal), ==, 0);
+        g_assert_cmpint(journal_open(fd, &other), ==, 0);
+        g_assert_false(journal_is_serving(other));
+        journal_set_serving(journal, true);
+        g_assert_true(journal_is_serving(other));
+        journal_close(journal);
+        g_assert_true(journal_is_serving(other));
+        journal_set_serving(other, false);
+        g_assert_false(journal_is_serving(other));
+        journal_close(other);
+}
+
 static void test_settling(void) {
         autoclose int fd = journal_create();
         struct handle handle = {.type = 1, .length = 8, .bytes = "inode"}, got;
@@ -347,6 +363,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/journal/kill-points", test_kill_points);
         g_test_add_func("/journal/lost-descriptors", test_lost_descriptors);
         g_test_add_func("/journal/numbers", test_numbers);
+        g_test_add_func("/journal/serving", test_serving);
         g_test_add_func("/journal/settling", test_settling);
         g_test_add_func("/journal/foreign", test_foreign);
         g_test_add_func("/journal/damaged", test_damaged);
