@@ -93,7 +93,12 @@ static void load_done(void *data) {
  * without its size (its log knew the name only). It cannot be a user's doing: a
  * placeholder is made whole before anyone may cut it. */
 static bool file_lost_its_size(const File *file, const struct stat *st) {
-        return st->st_size == 0 && file->stamp.size > 0 && file->stamp.state == STAMP_PLACEHOLDER &&
+        /* A user who cuts a FILLED one by truncate(2) moves its mtime. */
+        bool untouched = file->stamp.state == STAMP_PLACEHOLDER ||
+                         (file->stamp.state == STAMP_FILLED && st->st_mtim.tv_sec == file->stamp.mtime_sec &&
+                          (uint32_t)st->st_mtim.tv_nsec == file->stamp.mtime_nsec);
+
+        return st->st_size == 0 && file->stamp.size > 0 && untouched &&
                file->stamp.boot != stamp_boot() &&
                strcmp(store_filesystem(file->files->o->store), "btrfs") == 0;
 }
@@ -546,7 +551,7 @@ void file_step(File *file) {
                 fill_cancel(file);
                 if (file->jobs > 0)
                         return;
-                if (file->error == -ESTALE && !(file->stamp.flags & STAMP_EXPOSED) &&
+                if (file->error == -ESTALE && !(file->stamp.flags & STAMP_EXPOSED) && !file->resized &&
                     file->switches < 3 && !file->files->denying)
                         switch_begin(file);
                 else
