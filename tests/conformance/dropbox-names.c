@@ -103,6 +103,7 @@ static void test_deltas(void) {
         begin = g_get_monotonic_time();
         tell("{'do': 'write', 'path': '/A/new.txt', 'text': 'new'}");
         expect_change(box, "A");
+        g_test_message("told after %.3f s", (double)(g_get_monotonic_time() - begin) / G_USEC_PER_SEC);
         g_assert_cmpint(g_get_monotonic_time() - begin, <, 2 * G_USEC_PER_SEC);
         expect_names(box, "A", "Sub new.txt one.txt");
 
@@ -344,7 +345,7 @@ static void test_many(void) {
         begin = g_get_monotonic_time();
         box = box_new(true, NULL);
         expect_names(box, "", "many"); /* at once, whatever there is below */
-        g_assert_cmpint(g_get_monotonic_time() - begin, <, 5 * G_USEC_PER_SEC);
+        g_assert_false(fake_logged(box->fake, "the listing is complete"));
         expect_complete(box);
         took = (double)(g_get_monotonic_time() - begin) / G_USEC_PER_SEC;
         g_test_message("100,040 entries: %.1f s, %ld KiB more resident (sanitizers included)", took,

@@ -39,6 +39,7 @@ FILES = [*PROGRAMS] + ['usr/share/man/' + m for m in MANUALS] + [
 ]
 # Where the library directory is depends on the architecture.
 IN_LIBDIR = [r'usr/lib(/[^/]+)?/cloudsync/engines/httpfs\.so',
+             r'usr/lib(/[^/]+)?/cloudsync/engines/dropbox\.so',
              r'usr/lib(/[^/]+)?/pkgconfig/cloudsync-engine\.pc']
 
 # systemd.exec(5): each of these gives the service a mount namespace.
