@@ -28,10 +28,10 @@
 /*
  * daemon — the parts, and the order in which they come and go
  *
- * Start: group → store (mounted out of sight, marked, private mount) → files, lister →
- * engines from engines.d → watch what is not listed → attach the store at its public
- * path → the bus → READY. Nobody can reach the store before every directory that is not
- * listed yet is watched.
+ * Start: group → store (mounted out of sight, marked, private mount) → files, lister → the bus
+ * (hosts attach over it) → engines from engines.d → watch what is not listed → attach the
+ * store at its public path → READY. Nobody can reach the store before every directory that is
+ * not listed yet is watched.
  *
  * Stop: engines go, everything that waits is denied (EIO); the store is detached, so that
  * no new access begins; accesses by descriptors that are still open are denied as long
