@@ -335,7 +335,7 @@ class Install(unittest.TestCase):
 
     def test_pkg_config_builds_an_engine(self):
         env = dict(os.environ, PKG_CONFIG_SYSROOT_DIR=self.root, PKG_CONFIG_PATH='',
-                   PKG_CONFIG_LIBDIR=os.path.dirname(self.path(self.find(IN_LIBDIR[1]))))
+                   PKG_CONFIG_LIBDIR=os.path.dirname(self.path(self.find(IN_LIBDIR[-1]))))
 
         def pkg_config(*args):
             return run(['pkg-config', *args, 'cloudsync-engine'], env=env, text=True).stdout.split()
