@@ -34,6 +34,10 @@ struct store_loop {
 int store_loop_attach(const char *image, struct store_loop *ret, Failure *failure);
 void store_loop_release(struct store_loop *loop);
 
+/* Locks an open file against a second daemon (flock). Waits a moment: a daemon that was just
+ * killed holds its lock until its last thread is gone. -EWOULDBLOCK: another has it. */
+int store_lock(int fd);
+
 struct Store {
         char *path;       /* canonical */
         char *device;     /* block device, or NULL: Path= alone */

@@ -23,6 +23,15 @@
 /* LOOP_CTL_GET_FREE only names a number; others may be faster to use it. */
 #define LOOP_TRIES 64
 
+int store_lock(int fd) {
+        for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
+                if (errno != EWOULDBLOCK || tries == 100)
+                        return -errno;
+                g_usleep(20000);
+        }
+        return 0;
+}
+
 void store_loop_release(struct store_loop *loop) {
         loop->loop_fd = fd_close(loop->loop_fd);
         loop->image_fd = fd_close(loop->image_fd);
@@ -33,7 +42,7 @@ static int lock_image(const char *image, int *ret, Failure *failure) {
         if (fd < 0)
                 return failure_set(failure, -errno, "StoreUnusable", "Cannot open %s: %s.", image,
                                    g_strerror(errno));
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        if (store_lock(fd) < 0)
                 return failure_set(failure, -EBUSY, "StoreBusy",
                                    "%s is in use by another cloudsync daemon; stop that one first.",
                                    image);

@@ -186,7 +186,7 @@ static int open_root(Store *store, Failure *failure) {
         if (store->root < 0 || fstat(store->root, &st) < 0 || fstatvfs(store->root, &vfs) < 0)
                 return failure_set(failure, -errno, "StoreUnusable", "Cannot open the root of %s: %s.",
                                    store->path, g_strerror(errno));
-        if (flock(store->root, LOCK_EX | LOCK_NB) < 0)
+        if (store_lock(store->root) < 0)
                 return failure_set(failure, -EBUSY, "StoreBusy",
                                    "The store at %s is in use by another cloudsync daemon; stop that one first.",
                                    store->path);

@@ -142,7 +142,8 @@ class Fetching(GateTest):
         self.assertEqual(status['Path'], self.prefix + '/d/f')
         self.assertEqual((status['Kind'], status['State'], status['Engine'], status['Size'],
                           status['Present']), ('file', 'placeholder', self.prefix, 5000, 0))
-        self.assertEqual(self.store.status(self.prefix + '/d')['State'], 'listed')
+        # On btrfs the note that it is listed comes behind a sync.
+        wait_until(lambda: self.store.status(self.prefix + '/d')['State'] == 'listed', 'it is listed')
         access('pread-at', self.file('large'), 2 * MIB, 10)
         status = self.store.status(self.file('large'))
         self.assertEqual(status['State'], 'partial')
