@@ -19,7 +19,8 @@ Last-Modified, ranges, If-Range and If-Match. Without rules it is an honest serv
         slow        "rate" bytes a second
     POST /.release  let everything that waits go on, and drop all rules; {"keep": true}: rules stay
     GET /.waiting   how many requests are waiting
-    GET /.log       [{"method", "path", "range", "status", "sent", "time"}, …] in the order of their ends
+    GET /.log       [{"method", "path", "range", "status", "sent", "time"}, …] in the order of their
+                    ends; "time" is that of their beginnings
 """
 
 import email.utils
@@ -74,7 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def note(self, status, sent):
         with LOCK:
             LOG.append({'method': self.command, 'path': urllib.parse.unquote(self.path),
-                        'range': self.headers.get('Range') or '', 'status': status, 'sent': sent, 'time': time.monotonic()})
+                        'range': self.headers.get('Range') or '', 'status': status, 'sent': sent, 'time': self.began})
 
     def answer(self, status, body=b'', headers=None, note=True):
         self.send_response(status)
@@ -105,6 +106,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self):
+        self.began = time.monotonic()
         if self.path == '/.log':
             with LOCK:
                 body = json.dumps(LOG).encode()
