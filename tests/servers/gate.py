@@ -38,7 +38,8 @@ import urllib.parse
 ROOT = None
 LOCK = threading.Condition()
 RULES, LOG = [], []
-WAITING = 0
+WAITING = 0   # requests that are held or stalled
+ACTIVE = 0    # requests that have come and are not in the log yet, those included
 RELEASES = 0
 
 
@@ -63,6 +64,7 @@ def wait_for_release():
         LOCK.notify_all()
         LOCK.wait_for(lambda: RELEASES != seen)
         WAITING -= 1
+        LOCK.notify_all()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -106,13 +108,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self):
+        global ACTIVE
         self.began = time.monotonic()
         if self.path == '/.log':
-            with LOCK:
+            with LOCK:  # who has an answer expects it in the log
+                LOCK.wait_for(lambda: ACTIVE <= WAITING, 5)
                 body = json.dumps(LOG).encode()
             return self.answer(200, body, note=False)
         if self.path == '/.waiting':
             return self.answer(200, str(WAITING).encode(), note=False)
+        with LOCK:
+            ACTIVE += 1
+        try:
+            return self.serve()
+        finally:
+            with LOCK:
+                ACTIVE -= 1
+                LOCK.notify_all()
+
+    def serve(self):
         path = urllib.parse.unquote_to_bytes(self.path.split('?')[0])
         rule = take_rule(os.fsdecode(path)) if self.command == 'GET' else {}
         if rule.get('what') == 'hold':
