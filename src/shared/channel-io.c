@@ -84,12 +84,15 @@ int channel_receive(int socket, void *packet, size_t capacity, int *ret_fd) {
         struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
                              .msg_controllen = sizeof(control.bytes)};
         autoclose int fd = -1;
+        int resets = 0;
         ssize_t n;
 
         *ret_fd = -1;
+        /* A peer that closes with something of ours unread leaves ECONNRESET, told once and before
+         * what it had sent: its last words (FAILED) are still in the queue. */
         do {
                 n = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
-        } while (n < 0 && errno == EINTR);
+        } while (n < 0 && (errno == EINTR || (errno == ECONNRESET && resets++ == 0)));
         if (n < 0)
                 return errno == EWOULDBLOCK ? -EAGAIN : -errno;
         if (collect_fds(&msg, &fd) > 1 || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))

@@ -481,6 +481,21 @@ static void test_slots(void) {
         fd_close(other);
 }
 
+/* A peer that closes before it has read everything: its last words arrive all the same. */
+static void test_last_words(void) {
+        char buffer[64];
+        int pair[2], fd = -1;
+
+        make_pair(pair);
+        g_assert_cmpint(channel_send(pair[0], "unread", 6, -1), ==, 0);
+        g_assert_cmpint(channel_send(pair[1], "why", 3, -1), ==, 0);
+        (void)close(pair[1]);
+        g_assert_cmpint(channel_receive(pair[0], buffer, sizeof(buffer), &fd), ==, 3);
+        g_assert_cmpmem(buffer, 3, "why", 3);
+        g_assert_cmpint(channel_receive(pair[0], buffer, sizeof(buffer), &fd), ==, 0);
+        (void)close(pair[0]);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/channel/there-and-back", test_there_and_back);
@@ -492,6 +507,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/channel/entry-bounds", test_entry_bounds);
         g_test_add_func("/channel/entry-changed-bytes", test_entry_changed_bytes);
         g_test_add_func("/channel/packets", test_packets);
+        g_test_add_func("/channel/last-words", test_last_words);
         g_test_add_func("/channel/slots", test_slots);
         return g_test_run();
 }
