@@ -505,20 +505,9 @@ static int file_want_ranges(File *file) {
                 uint64_t end = MAX(request->end, begin + WINDOW_MIN);
                 r = fill_want(file, begin, end, FETCHES_RANGES);
         }
-        if (r == 0 && file->window > 0 && file->next_read < file->limit) {
-                /* Ahead in pieces that are worth a request: not one for every read. */
-                uint64_t end = MIN(file->next_read + file->window, file->limit);
-                uint64_t begin = file->next_read;
-                struct extent gap;
-                while (begin < end && r == 0 && file->fetches->len < FETCHES_RANGES) {
-                        if (!extents_first_gap(&file->present, begin, end, &gap))
-                                break;
-                        if (!fill_covers(file, gap.begin, MIN(gap.begin + 1, end)) &&
-                            (gap.end - gap.begin >= file->window / 2 || gap.end == file->limit))
-                                r = fill_want(file, gap.begin, gap.end, FETCHES_RANGES);
-                        begin = gap.end;
-                }
-        }
+        if (r == 0 && file->window > 0 && file->next_read < file->limit)
+                r = fill_ahead(file, file->next_read, file->next_read + file->window, file->window / 2,
+                               FETCHES_RANGES);
         return r;
 }
 

@@ -120,10 +120,11 @@ char *file_name(const File *file);
 /* fill.c */
 /* Makes sure that [begin, end) is being fetched as far as it is not here. 0 or -errno. */
 int fill_want(File *file, uint64_t begin, uint64_t end, unsigned fetches_max);
+/* The same for what will be wanted soon, in pieces of at least `least` bytes (or to the file's end): not
+ * a request for every read. */
+int fill_ahead(File *file, uint64_t begin, uint64_t end, uint64_t least, unsigned fetches_max);
 bool fill_busy(const File *file);
 void fill_cancel(File *file);
-/* Is [begin, end) on its way? */
-bool fill_covers(const File *file, uint64_t begin, uint64_t end);
 /* Writes the pieces of `bytes` that are holes, from a job. Punches out again what failed. */
 int fill_write_pieces(int fd, uint64_t offset, const void *bytes, const struct extent *pieces,
                       size_t n_pieces, size_t *ret_done, uint64_t granule);

@@ -42,30 +42,6 @@ bool fill_busy(const File *file) {
         return file->fetches->len > 0;
 }
 
-bool fill_covers(const File *file, uint64_t begin, uint64_t end) {
-        while (begin < end) {
-                bool moved = false;
-
-                for (guint i = 0; i < file->fetches->len; i++) {
-                        Fetch *fetch = file->fetches->pdata[i];
-                        if (fetch->begin <= begin && begin < fetch->end) {
-                                begin = fetch->end;
-                                moved = true;
-                        }
-                }
-                if (!moved) {
-                        struct extent gap;
-                        /* what is present counts as well */
-                        if (!extents_first_gap(&file->present, begin, end, &gap))
-                                return true;
-                        if (gap.begin == begin)
-                                return false;
-                        begin = gap.begin;
-                }
-        }
-        return true;
-}
-
 struct extent *fill_pieces(const File *file, uint64_t begin, uint64_t end, size_t *ret_n) {
         GArray *pieces = g_array_new(FALSE, FALSE, sizeof(struct extent));
         struct extent gap;
@@ -361,6 +337,19 @@ int fill_want(File *file, uint64_t begin, uint64_t end, unsigned fetches_max) {
                 begin = gap.end;
         }
         return 0;
+}
+
+int fill_ahead(File *file, uint64_t begin, uint64_t end, uint64_t least, unsigned fetches_max) {
+        struct extent gap;
+        int r = 0;
+
+        end = MIN(end, file->limit);
+        while (r == 0 && file->fetches->len < fetches_max && fill_gap(file, begin, end, &gap)) {
+                if (gap.end - gap.begin >= least || gap.end == file->limit)
+                        r = fill_want(file, gap.begin, gap.end, fetches_max);
+                begin = gap.end;
+        }
+        return r;
 }
 
 void fill_cancel(File *file) {
