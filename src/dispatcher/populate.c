@@ -41,9 +41,9 @@ void populate_clear(struct populate *p) {
         g_clear_pointer(&p->names, g_ptr_array_unref);
 }
 
-static void remove_file(const char *engine, int parent, const char *name, const char *below,
+static void remove_file(const char *engine, int parent, const char *name, uint64_t below,
                         GHashTable *names);
-static void remove_directory(const char *engine, int parent, const char *name, const char *below,
+static void remove_directory(const char *engine, int parent, const char *name, uint64_t below,
                              GHashTable *names, unsigned depth);
 
 /* What an entry alone is to blame for costs that entry; all else fails the listing, which is
@@ -72,9 +72,11 @@ static void populate_error(struct populate *p, int r) {
 
 /* ── files ──────────────────────────────────────────────────────────────── */
 
-static void entry_stamp(const char *engine, const struct cs_entry *entry, struct stamp *ret) {
+static void entry_stamp(const struct populate *p, const struct cs_entry *entry, struct stamp *ret) {
         *ret = (struct stamp){
-                .engine = (char *)engine,
+                .engine = (char *)p->engine,
+                .parent = p->parent,
+                .name = stamp_name(entry->name),
                 .version = (char *)(entry->version ? entry->version : ""),
                 .locator = (char *)entry->locator,
                 .flags = entry->version ? STAMP_HAS_VERSION : 0,
@@ -95,7 +97,7 @@ static int make_file(struct populate *p, const struct cs_entry *entry) {
         fd = openat(p->directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, entry->mode & 0777);
         if (fd < 0)
                 return -errno;
-        entry_stamp(p->engine, entry, &stamp);
+        entry_stamp(p, entry, &stamp);
         stamp.state = entry->size > 0 ? STAMP_PLACEHOLDER : STAMP_WHOLE;
         r = stamp_write(fd, &stamp);
         if (r < 0)
@@ -132,7 +134,7 @@ static int meet_file(struct populate *p, const struct cs_entry *entry) {
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (S_ISDIR(st.st_mode) && p->locator) { /* it was a directory: gone, unless a user's is in it */
-                remove_directory(p->engine, p->directory, entry->name, p->locator, NULL, 0);
+                remove_directory(p->engine, p->directory, entry->name, p->parent, NULL, 0);
                 r = make_file(p, entry);
                 return r == -EEXIST ? (p->skipped++, 0) : r;
         }
@@ -183,7 +185,7 @@ static int stamp_unlisted(struct populate *p, int fd, const struct cs_entry *ent
         struct stamp stamp;
         int r;
 
-        entry_stamp(p->engine, entry, &stamp);
+        entry_stamp(p, entry, &stamp);
         stamp.size = 0;
         stamp.flags = 0;
         stamp.version = (char *)"";
@@ -260,7 +262,7 @@ static int put_directory(struct populate *p, int parent, const struct cs_entry *
         int r = meet_directory(p, parent, entry);
 
         if (r == -ENOTDIR && p->locator) { /* it was a file */
-                remove_file(p->engine, parent, entry->name, p->locator, NULL);
+                remove_file(p->engine, parent, entry->name, p->parent, NULL);
                 r = -ENOENT;
         }
         if (r == -ENOENT)
@@ -280,8 +282,12 @@ static char *locator_key(const char *locator) {
 int populate_entries(struct populate *p, const void *data, size_t length) {
         size_t position = 0;
         struct cs_entry entry;
-        int r;
+        int r = stamp_directory(p->directory, &p->parent);
 
+        if (r < 0) {
+                p->r = r;
+                return 0;
+        }
         while ((r = channel_entry_next(data, length, &position, &entry)) > 0) {
                 int q;
 
@@ -345,34 +351,20 @@ int populate_finish(FanGroup *group, int directory, bool late) {
 
 /* ── what is gone ───────────────────────────────────────────────────────── */
 
-static bool locator_is_in(const char *locator, const char *parent) {
-        const char *rest;
-
-        return name_has_prefix(locator, parent, &rest) && *rest && !strchr(rest, '/');
-}
-
 /* What was only renamed here is at the remote still, by its old name. */
-static bool stamp_is_gone(const char *engine, const struct stamp *stamp, const char *below,
+static bool stamp_is_gone(const char *engine, const struct stamp *stamp, uint64_t below,
                           GHashTable *names) {
         g_autofree char *key = locator_key(stamp->locator);
 
-        return strcmp(stamp->engine, engine) == 0 && locator_is_in(stamp->locator, below) &&
+        return strcmp(stamp->engine, engine) == 0 && stamp->parent == below &&
                !(names && g_hash_table_contains(names, key));
 }
 
-static bool file_is_the_remotes(const struct stat *st, const struct stamp *stamp) {
-        return stamp->state == STAMP_SWITCHING ||
-               ((uint64_t)st->st_size == stamp->size &&
-                (stamp->state == STAMP_PLACEHOLDER ||
-                 (st->st_mtim.tv_sec == stamp->mtime_sec &&
-                  (uint32_t)st->st_mtim.tv_nsec == stamp->mtime_nsec)));
-}
-
-static bool file_is_gone(const char *engine, int fd, const char *below, GHashTable *names) {
+static bool file_is_gone(const char *engine, int fd, uint64_t below, GHashTable *names) {
         struct stamp stamp = STAMP_INIT;
         struct stat st;
         bool is = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && stamp_read(fd, st.st_ino, &stamp) == 0 &&
-                  stamp_is_gone(engine, &stamp, below, names) && file_is_the_remotes(&st, &stamp);
+                  stamp_is_gone(engine, &stamp, below, names) && stamp_is_unmodified(&stamp, &st);
 
         stamp_clear(&stamp);
         return is;
@@ -380,7 +372,7 @@ static bool file_is_gone(const char *engine, int fd, const char *below, GHashTab
 
 /* A write lease says that nobody has it open, and keeps it so until it is gone. Asked for
  * only where it will be gone: an access that meets a lease is denied. */
-static void remove_file(const char *engine, int parent, const char *name, const char *below,
+static void remove_file(const char *engine, int parent, const char *name, uint64_t below,
                         GHashTable *names) {
         autoclose int fd = -1;
 
@@ -392,26 +384,27 @@ static void remove_file(const char *engine, int parent, const char *name, const 
         (void)fcntl(fd, F_SETLEASE, F_UNLCK);
 }
 
-static void remove_gone_in(const char *engine, int directory, const char *locator, GHashTable *names,
+static void remove_gone_in(const char *engine, int directory, uint64_t id, GHashTable *names,
                            unsigned depth);
 
-static void remove_directory(const char *engine, int parent, const char *name, const char *below,
+static void remove_directory(const char *engine, int parent, const char *name, uint64_t below,
                              GHashTable *names, unsigned depth) {
         struct stamp stamp = STAMP_INIT;
+        uint64_t id;
         autoclose int fd = -1;
         struct stat st;
 
         fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
                 return;
-        if (stamp_is_gone(engine, &stamp, below, names)) {
-                remove_gone_in(engine, fd, stamp.locator, NULL, depth + 1);
+        if (stamp_is_gone(engine, &stamp, below, names) && stamp_directory(fd, &id) == 0) {
+                remove_gone_in(engine, fd, id, NULL, depth + 1);
                 (void)unlinkat(parent, name, AT_REMOVEDIR); /* stays when something of a user's is in it */
         }
         stamp_clear(&stamp);
 }
 
-static void remove_gone_in(const char *engine, int directory, const char *locator, GHashTable *names,
+static void remove_gone_in(const char *engine, int directory, uint64_t id, GHashTable *names,
                            unsigned depth) {
         g_autoptr(GPtrArray) gone = g_ptr_array_new_with_free_func(g_free);
         autoclose int fd = -1;
@@ -434,20 +427,17 @@ static void remove_gone_in(const char *engine, int directory, const char *locato
         for (guint i = 0; i < gone->len; i++) {
                 const char *name = gone->pdata[i];
                 if (*name == 'd')
-                        remove_directory(engine, directory, name + 1, locator, names, depth);
+                        remove_directory(engine, directory, name + 1, id, names, depth);
                 else
-                        remove_file(engine, directory, name + 1, locator, names);
+                        remove_file(engine, directory, name + 1, id, names);
         }
 }
 
 void populate_remove_gone(struct populate *p, GHashTable *names) {
-        struct stamp stamp = STAMP_INIT;
-        struct stat st;
+        uint64_t id;
 
-        if (fstat(p->directory, &st) < 0 || stamp_read(p->directory, st.st_ino, &stamp) < 0)
-                return;
-        remove_gone_in(p->engine, p->directory, stamp.locator, names, 0);
-        stamp_clear(&stamp);
+        if (stamp_directory(p->directory, &id) == 0)
+                remove_gone_in(p->engine, p->directory, id, names, 0);
 }
 
 /* ── prefixes ───────────────────────────────────────────────────────────── */

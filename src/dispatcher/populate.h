@@ -40,6 +40,7 @@ struct populate {
         const char *engine; /* id; must outlive the job */
         int directory;      /* descriptor of the directory, borrowed */
         const char *locator; /* the directory's; NULL: of the prefix's parent, which is nobody's */
+        uint64_t parent;    /* stamp_directory() of it; 0 with locator NULL */
         bool refresh;       /* expect most names to be there */
         bool recursive;     /* report LISTED subdirectories as well */
 
@@ -61,8 +62,8 @@ int populate_entries(struct populate *p, const void *data, size_t length);
 int populate_finish(FanGroup *group, int directory, bool late);
 int populate_stamp_listed(int directory);
 
-/* Removes what was the remote's and is not any more: stamped by this engine, listed from this
- * directory, not in `names`, and not changed by a user or open. */
+/* Removes what was the remote's and is not any more: stamped by this engine, listed in this
+ * directory (whatever its locator looks like), not in `names`, and not changed by a user or open. */
 void populate_remove_gone(struct populate *p, GHashTable *names);
 
 /* Makes or adopts an engine's directory: `prefix` below the root. */

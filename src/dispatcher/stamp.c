@@ -15,8 +15,8 @@
 #include <sys/xattr.h>
 
 #define STAMP_MAGIC 0xC5
-#define STAMP_FORMAT 1
-#define STAMP_FIXED 50u
+#define STAMP_FORMAT 2
+#define STAMP_FIXED 62u
 
 void stamp_clear(struct stamp *stamp) {
         g_free(stamp->engine);
@@ -77,6 +77,8 @@ int stamp_encode(const struct stamp *stamp, void *buffer, size_t capacity) {
         p[46] = (uint8_t)engine;
         p[47] = (uint8_t)version;
         put(p + 48, locator, 2);
+        put(p + 50, stamp->parent, 8);
+        put(p + 58, stamp->name, 4);
         memcpy(p + STAMP_FIXED, stamp->engine, engine);
         if (version)
                 memcpy(p + STAMP_FIXED + engine, stamp->version, version);
@@ -111,6 +113,8 @@ int stamp_decode(const void *data, size_t length, struct stamp *ret) {
                 .mtime_nsec = (uint32_t)get(p + 36, 4),
                 .boot = (uint32_t)get(p + 40, 4),
                 .mode = (uint16_t)get(p + 44, 2),
+                .parent = get(p + 50, 8),
+                .name = (uint32_t)get(p + 58, 4),
                 .engine = g_strndup((const char *)p + STAMP_FIXED, engine),
                 .version = g_strndup((const char *)p + STAMP_FIXED + engine, version),
                 .locator = g_strndup((const char *)p + STAMP_FIXED + engine + version, locator),
@@ -165,6 +169,47 @@ int stamp_write(int fd, struct stamp *stamp) {
         if (fsetxattr(fd, STAMP_XATTR, buffer, (size_t)r, 0) < 0)
                 return -errno;
         return 0;
+}
+
+/* The finisher of splitmix64: each input bit moves each output bit. */
+static uint64_t mix(uint64_t x) {
+        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+        x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+        return x ^ (x >> 31);
+}
+
+int stamp_directory(int fd, uint64_t *ret) {
+        uint64_t generation = 0;
+        struct stat st;
+        int r;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        r = file_generation(fd, &generation);
+        if (r < 0)
+                return r;
+        *ret = mix(mix(st.st_ino + 0x9e3779b97f4a7c15u) + generation) | 1;
+        return 0;
+}
+
+uint32_t stamp_name(const char *name) {
+        uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+
+        for (const unsigned char *p = (const unsigned char *)name; *p; p++)
+                hash = (hash ^ *p) * 0x100000001b3u;
+        return (uint32_t)mix(hash);
+}
+
+bool stamp_is_unmodified(const struct stamp *stamp, const struct stat *st) {
+        if (stamp->flags & STAMP_LOCAL)
+                return false;
+        if (stamp->state == STAMP_SWITCHING)
+                return true;
+        if ((uint64_t)st->st_size != stamp->size)
+                return false;
+        return stamp->state == STAMP_PLACEHOLDER ||
+               (st->st_mtim.tv_sec == stamp->mtime_sec &&
+                (uint32_t)st->st_mtim.tv_nsec == stamp->mtime_nsec);
 }
 
 uint32_t stamp_boot(void) {

@@ -32,11 +32,16 @@
  * On disk, little-endian, no padding:
  *
  *     0  u8   0xC5            20  u64 size            46  u8  engine length
- *     1  u8   format, 1       28  s64 mtime seconds   47  u8  version length
+ *     1  u8   format, 2       28  s64 mtime seconds   47  u8  version length
  *     2  u8   state           36  u32 mtime nanos     48  u16 locator length
- *     3  u8   flags           40  u32 boot            50  engine, version, locator:
- *     4  u64  inode number    44  u16 mode                bytes without NUL
- *    12  u64  generation
+ *     3  u8   flags           40  u32 boot            50  u64 parent
+ *     4  u64  inode number    44  u16 mode            58  u32 name
+ *    12  u64  generation                              62  engine, version, locator:
+ *                                                         bytes without NUL
+ *
+ * `parent` and `name` say where the remote has it: in which directory of the store the entry was
+ * listed, and under which name, as hashes of both. A file whose place is not that any more was
+ * moved by a user.
  */
 
 #include <stdbool.h>
@@ -57,7 +62,10 @@ enum stamp_state {
 
 #define STAMP_HAS_VERSION (1u << 0) /* the version is set, perhaps empty */
 #define STAMP_EXPOSED (1u << 1)     /* a reader was let in while it was partly here */
-#define STAMP_FLAGS (STAMP_HAS_VERSION | STAMP_EXPOSED)
+#define STAMP_LOCAL (1u << 2)       /* file, WHOLE: a user's now, for ever; version, size and mtime are
+                                     * those of the remote's version that was seen last */
+#define STAMP_DIRTY (1u << 3)       /* directory: changes of the remote may not all be here */
+#define STAMP_FLAGS (STAMP_HAS_VERSION | STAMP_EXPOSED | STAMP_LOCAL | STAMP_DIRTY)
 
 struct stamp {
         enum stamp_state state;
@@ -68,6 +76,8 @@ struct stamp {
         uint32_t mtime_nsec;
         uint32_t boot;
         uint16_t mode;
+        uint64_t parent; /* stamp_directory() of where it was listed; 0: nowhere (a prefix) */
+        uint32_t name;   /* stamp_name() of what it was called there */
         char *engine;  /* owned; never NULL after decoding */
         char *version;
         char *locator;
@@ -88,6 +98,15 @@ int stamp_decode(const void *data, size_t length, struct stamp *ret);
 int stamp_read(int fd, uint64_t ino, struct stamp *ret);
 /* Sets ino and generation from the file, and writes it. Through the private mount. */
 int stamp_write(int fd, struct stamp *stamp);
+
+/* What `parent` is for what is listed in this directory: never 0. 0 or -errno. */
+int stamp_directory(int fd, uint64_t *ret);
+uint32_t stamp_name(const char *name);
+
+/* Is what is on disk what the stamp says, so that no work of a user's is lost with it? By size and
+ * mtime: a user who changes a file and sets both back is not noticed. */
+struct stat;
+bool stamp_is_unmodified(const struct stamp *stamp, const struct stat *st);
 
 /* A number that differs from boot to boot. */
 uint32_t stamp_boot(void);

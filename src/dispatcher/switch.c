@@ -169,17 +169,6 @@ struct idle_switch {
         void *userdata;
 };
 
-/* Is what is on disk what the stamp says, so that no user's work is dropped? */
-static bool file_is_unmodified(const struct stat *st, const struct stamp *stamp) {
-        if (stamp->state == STAMP_SWITCHING)
-                return true;
-        if ((uint64_t)st->st_size != stamp->size)
-                return false;
-        return stamp->state == STAMP_PLACEHOLDER ||
-               (st->st_mtim.tv_sec == stamp->mtime_sec &&
-                (uint32_t)st->st_mtim.tv_nsec == stamp->mtime_nsec);
-}
-
 static void idle_switch_run(void *data) {
         struct idle_switch *s = data;
 
@@ -210,7 +199,7 @@ static int idle_switch_claim(int fd, struct stamp *next) {
         int r;
 
         r = fstat(fd, &st) < 0 ? -errno : stamp_read(fd, st.st_ino, &now);
-        if (r == 0 && (strcmp(now.engine, next->engine) != 0 || !file_is_unmodified(&st, &now)))
+        if (r == 0 && (strcmp(now.engine, next->engine) != 0 || !stamp_is_unmodified(&now, &st)))
                 r = -EEXIST;
         if (r == 0) {
                 next->state = STAMP_SWITCHING;

@@ -9,10 +9,13 @@
 #include "shared/names.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#define FIXED 50u
+#define FIXED 62u
 
 static struct stamp example(void) {
         return (struct stamp){
@@ -25,6 +28,8 @@ static struct stamp example(void) {
                 .mtime_nsec = 999999999,
                 .boot = 0xdeadbeef,
                 .mode = 0640,
+                .parent = 0x0123456789abcdef,
+                .name = 0x89abcdef,
                 .engine = (char *)"dropbox",
                 .version = (char *)"\"etag\"",
                 .locator = (char *)"a/b\xff/c",
@@ -41,6 +46,8 @@ static void assert_equal(const struct stamp *a, const struct stamp *b) {
         g_assert_cmpuint(a->mtime_nsec, ==, b->mtime_nsec);
         g_assert_cmphex(a->boot, ==, b->boot);
         g_assert_cmpuint(a->mode, ==, b->mode);
+        g_assert_cmphex(a->parent, ==, b->parent);
+        g_assert_cmphex(a->name, ==, b->name);
         g_assert_cmpstr(a->engine, ==, b->engine);
         g_assert_cmpstr(a->version, ==, b->version);
         g_assert_cmpstr(a->locator, ==, b->locator);
@@ -93,11 +100,12 @@ static void test_limits(void) {
 /* On disk for years: these bytes, and no others. */
 static void test_bytes(void) {
         static const uint8_t want[] = {
-                0xC5, 1, 1, 1, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
+                0xC5, 2, 1, 1, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
                 0x00, 0xff, 0xee, 0xdd, 0xcc, 0xbb, 0xaa, 0x99,
                 0xcb, 0x04, 0xfb, 0x71, 0x1f, 0x01, 0, 0,
                 0xfb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
                 0xff, 0xc9, 0x9a, 0x3b, 0xef, 0xbe, 0xad, 0xde, 0xa0, 0x01, 7, 6, 6, 0,
+                0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01, 0xef, 0xcd, 0xab, 0x89,
                 'd', 'r', 'o', 'p', 'b', 'o', 'x', '"', 'e', 't', 'a', 'g', '"',
                 'a', '/', 'b', 0xff, '/', 'c',
         };
@@ -154,7 +162,8 @@ static void test_refused_to_read(void) {
         good[n] = 'x';
         g_assert_cmpint(stamp_decode(good, n + 1, &back), ==, -EBADMSG);
         refuse(good, n, 0, 0xC4);
-        refuse(good, n, 1, 2);       /* a later format */
+        refuse(good, n, 1, 1);       /* of before the first release */
+        refuse(good, n, 1, 3);       /* a later format */
         refuse(good, n, 2, 0);
         refuse(good, n, 2, 5);
         refuse(good, n, 3, 0x80);    /* a flag that we do not know */
@@ -227,6 +236,56 @@ static void test_matches(void) {
         stamp_clear(&copy);
 }
 
+/* A place is told from others: by inode number, by generation (the next directory of the same
+ * number), by name. */
+static void test_place(void) {
+        g_autofree char *one = g_dir_make_tmp("stamp-XXXXXX", NULL), *two = g_dir_make_tmp("stamp-XXXXXX", NULL);
+        int fds[] = {open(one, O_RDONLY | O_DIRECTORY), open(two, O_RDONLY | O_DIRECTORY)};
+        uint64_t ids[2] = {0, 0}, again = 0;
+
+        if (stamp_directory(fds[0], &ids[0]) < 0) /* a file system without generations */
+                g_test_skip("no FS_IOC_GETVERSION here");
+        else {
+                g_assert_cmpint(stamp_directory(fds[1], &ids[1]), ==, 0);
+                g_assert_cmpint(stamp_directory(fds[0], &again), ==, 0);
+                g_assert_cmphex(ids[0], ==, again);
+                g_assert_cmphex(ids[0], !=, ids[1]);
+                g_assert_cmphex(ids[0], !=, 0);
+        }
+        close(fds[0]);
+        close(fds[1]);
+        rmdir(one);
+        rmdir(two);
+        g_assert_cmphex(stamp_name("a"), ==, stamp_name("a"));
+        g_assert_cmphex(stamp_name("a"), !=, stamp_name("b"));
+        g_assert_cmphex(stamp_name("ab"), !=, stamp_name("ba"));
+}
+
+static void test_unmodified(void) {
+        struct stamp stamp = example();
+        struct stat st = {.st_size = (off_t)stamp.size, .st_mtim = {.tv_sec = -5, .tv_nsec = 999999999}};
+
+        for (unsigned state = STAMP_PLACEHOLDER; state <= STAMP_SWITCHING; state++) {
+                stamp.state = state;
+                stamp.flags = 0;
+                g_assert_true(stamp_is_unmodified(&stamp, &st));
+                stamp.flags = STAMP_LOCAL; /* for ever, whatever it looks like */
+                g_assert_false(stamp_is_unmodified(&stamp, &st));
+        }
+        stamp.flags = 0;
+        st.st_mtim.tv_nsec--;
+        for (unsigned state = STAMP_PLACEHOLDER; state <= STAMP_SWITCHING; state++) {
+                stamp.state = state;
+                g_assert_cmpint(stamp_is_unmodified(&stamp, &st), ==,
+                                state == STAMP_PLACEHOLDER || state == STAMP_SWITCHING);
+        }
+        st.st_size--;
+        for (unsigned state = STAMP_PLACEHOLDER; state <= STAMP_SWITCHING; state++) {
+                stamp.state = state;
+                g_assert_cmpint(stamp_is_unmodified(&stamp, &st), ==, state == STAMP_SWITCHING);
+        }
+}
+
 static void test_boot(void) {
         g_assert_cmpuint(stamp_boot(), !=, 0);
         g_assert_cmpuint(stamp_boot(), ==, stamp_boot());
@@ -241,6 +300,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/stamp/refused-to-read", test_refused_to_read);
         g_test_add_func("/stamp/random", test_random);
         g_test_add_func("/stamp/matches", test_matches);
+        g_test_add_func("/stamp/place", test_place);
+        g_test_add_func("/stamp/unmodified", test_unmodified);
         g_test_add_func("/stamp/boot", test_boot);
         return g_test_run();
 }
