@@ -20,7 +20,6 @@
 
 #define FILE_MAX (256u * 1024)
 #define DEADLINE_MAX_S 86400u
-#define PENDING_MAX 1000000u
 #define HSMID_MAX 63u
 #define READERS_MAX 256u
 #define COMM_MAX 15u /* the kernel keeps as many bytes of a program's name */

@@ -34,7 +34,8 @@ typedef struct Config {
 
 #define CONFIG_FULL_BELOW (16u * 1024 * 1024)
 #define CONFIG_DEADLINE_S 60u
-#define CONFIG_MAX_PENDING 4096u
+#define CONFIG_MAX_PENDING 32000u
+#define PENDING_MAX 1000000u
 #define CONFIG_MAX_TRANSFERS 32u
 #define CONFIG_MAX_TRANSFERS_LIMIT 96 /* CHANNEL_REQUESTS_MAX */
 #define CONFIG_HSMID "cloudsync"      /* HsmId= empty: NULL, not tried */

@@ -21,6 +21,7 @@
 #include <glib-unix.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -40,6 +41,8 @@
  */
 
 #define EVENTS_PER_READ 64
+/* Of the descriptors, what is not for accesses and files: engines, jobs, directories, the bus. */
+#define DESCRIPTORS_KEPT 1024u
 
 enum daemon_phase { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_STOPPING };
 
@@ -61,6 +64,7 @@ struct Daemon {
         struct lister_options lister_options;
         guint events, resume_timer, watchdog, stop_timer;
         unsigned stop_polls;
+        unsigned max_pending;
         bool attached;
 };
 
@@ -86,7 +90,8 @@ static gboolean events_again(gpointer userdata) {
         struct request_counters counters;
 
         request_counters(&counters);
-        if (counters.pending > d->config->max_pending / 2)
+        /* Not far below the limit: those of an engine that hangs may stay for a minute. */
+        if (counters.pending >= d->max_pending - d->max_pending / 8)
                 return G_SOURCE_CONTINUE;
         d->resume_timer = 0;
         daemon_watch_events(d);
@@ -101,8 +106,10 @@ static gboolean events_ready(int fd, GIOCondition condition, gpointer userdata) 
         int n;
 
         request_counters(&counters);
-        if (counters.pending >= d->config->max_pending) {
-                /* Backpressure: the rest waits in the kernel's queue. */
+        if (counters.pending >= d->max_pending) {
+                /* Backpressure: the rest waits in the kernel's queue. All engines' readers are in it, so
+                 * the limit is as high as descriptors allow: what waits for an engine that hangs must
+                 * not keep the others out. */
                 d->events = 0;
                 d->resume_timer = g_timeout_add(1, events_again, d);
                 return G_SOURCE_REMOVE;
@@ -119,6 +126,16 @@ static gboolean events_ready(int fd, GIOCondition condition, gpointer userdata) 
                 log_warning("%u accesses were denied because their file could not be opened", lost);
         daemon_take_events(d, events, (size_t)n);
         return G_SOURCE_CONTINUE;
+}
+
+/* An access takes a descriptor, and its file perhaps another. An event for which none is left
+ * would be denied by the kernel. */
+static unsigned descriptors_for_accesses(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 2 * DESCRIPTORS_KEPT)
+                return EVENTS_PER_READ;
+        return (unsigned)MIN((limit.rlim_cur - DESCRIPTORS_KEPT) / 2, PENDING_MAX);
 }
 
 static void daemon_watch_events(Daemon *d) {
@@ -563,6 +580,7 @@ int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, 
         d->takeover = given->takeover;
         d->replaced = given->replaced;
         d->stored = given->stored;
+        d->max_pending = MIN(config->max_pending, descriptors_for_accesses());
         r = given->group < 0 ? given->group : journal_open(given->journal, &d->journal);
         if (r < 0)
                 return failure_set(failure, r, "Kernel", r == -EPERM || r == -EACCES

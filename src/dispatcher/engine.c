@@ -28,6 +28,9 @@
 /* A host that was started must be READY by then. */
 #define START_LIMIT (30 * G_USEC_PER_SEC)
 #define PROTO_TRIES 5u
+/* Very many may wait for a host that hangs: so many are ended in one turn of the loop, and then others
+ * have theirs. */
+#define ENDED_PER_TURN 256u
 
 struct EngineRequest {
         Engine *engine;
@@ -79,7 +82,7 @@ struct Engine {
         int64_t progress; /* µs: the last sign of life of any request */
 
         struct backoff restart;
-        guint restart_timer, tick_timer;
+        guint restart_timer, tick_timer, overdue_timer;
         int64_t started; /* µs: host spawned */
         int64_t serving_since;
         unsigned crashes;
@@ -700,28 +703,14 @@ int engine_attach(Engine *e, uid_t uid, pid_t pid, int *ret_channel, Failure *fa
         return 0;
 }
 
-/* Once a second: what waits too long, and a host that hangs. */
-static gboolean engine_tick(gpointer userdata) {
+/* Ends what waits too long, some of it at a time. */
+static gboolean engine_end_overdue(gpointer userdata) {
         Engine *e = userdata;
         int64_t now = g_get_monotonic_time();
-        g_autoptr(GArray) ids = NULL;
+        g_autoptr(GArray) ids = engine_request_ids(e);
+        unsigned ended = 0;
 
-        if (e->state == ENGINE_STARTING && (e->host || e->provider) && now - e->started > START_LIMIT) {
-                log_about(LOG_WARNING, engine_id(e), NULL, "its host did not become ready in %d s",
-                          (int)(START_LIMIT / G_USEC_PER_SEC));
-                e->started = now;
-                engine_end_provider(e, "its host did not become ready");
-        }
-        if (e->provider && e->state == ENGINE_SERVING && e->lists_sent + e->fetches_sent > 0 &&
-            provider_ping(e->provider) > HANG_LIMIT) {
-                log_about(LOG_WARNING, engine_id(e), NULL, "its host hangs: ending it");
-                engine_end_provider(e, "its host hung");
-        }
-
-        if (g_hash_table_size(e->requests) == 0)
-                return G_SOURCE_CONTINUE;
-        ids = engine_request_ids(e);
-        for (guint i = 0; i < ids->len; i++) {
+        for (guint i = 0; i < ids->len && ended < ENDED_PER_TURN; i++) {
                 EngineRequest *q = engine_request(e, ids, i);
                 if (!q)
                         continue;
@@ -735,8 +724,34 @@ static gboolean engine_tick(gpointer userdata) {
                         }
                         q->progress = now;
                         request_end(q, -ETIMEDOUT, "nothing arrived before the deadline");
+                        ended++;
                 }
         }
+        if (ended == ENDED_PER_TURN)
+                return G_SOURCE_CONTINUE;
+        e->overdue_timer = 0;
+        return G_SOURCE_REMOVE;
+}
+
+/* Once a second: what waits too long, and a host that hangs. */
+static gboolean engine_tick(gpointer userdata) {
+        Engine *e = userdata;
+        int64_t now = g_get_monotonic_time();
+
+        if (e->state == ENGINE_STARTING && (e->host || e->provider) && now - e->started > START_LIMIT) {
+                log_about(LOG_WARNING, engine_id(e), NULL, "its host did not become ready in %d s",
+                          (int)(START_LIMIT / G_USEC_PER_SEC));
+                e->started = now;
+                engine_end_provider(e, "its host did not become ready");
+        }
+        if (e->provider && e->state == ENGINE_SERVING && e->lists_sent + e->fetches_sent > 0 &&
+            provider_ping(e->provider) > HANG_LIMIT) {
+                log_about(LOG_WARNING, engine_id(e), NULL, "its host hangs: ending it");
+                engine_end_provider(e, "its host hung");
+        }
+
+        if (g_hash_table_size(e->requests) > 0 && e->overdue_timer == 0)
+                e->overdue_timer = g_timeout_add(1, engine_end_overdue, e);
         return G_SOURCE_CONTINUE;
 }
 
@@ -776,6 +791,8 @@ void engine_free(Engine *e) {
         g_free(e->host_end);
         if (e->restart_timer)
                 g_source_remove(e->restart_timer);
+        if (e->overdue_timer)
+                g_source_remove(e->overdue_timer);
         g_source_remove(e->tick_timer);
         g_hash_table_unref(e->requests);
         registration_free(e->registration);

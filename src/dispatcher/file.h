@@ -64,7 +64,7 @@ struct File {
         uint64_t next_read, window;
 
         /* the transfer that people see */
-        uint64_t transfer, fetched;
+        uint64_t transfer, fetched, fetched_told;
         int64_t transfer_since, transfer_told; /* µs; told: 0 = not announced */
         pid_t tid;
         uid_t uid;

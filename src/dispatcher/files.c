@@ -265,7 +265,11 @@ static void transfer_tell(File *file, int64_t now) {
                 if (file->uid == (uid_t)-1)
                         file->uid = caller_uid(file->tid);
         }
+        /* Very many may wait for an engine that hangs: nothing is told of what does not move. */
+        if (file->transfer_told && file->fetched == file->fetched_told)
+                return;
         file->transfer_told = now;
+        file->fetched_told = file->fetched;
         o->transfer_progress(o->userdata, file->transfer, file->fetched, file->limit);
 }
 

@@ -73,7 +73,7 @@ static void test_defaults(void) {
         g_assert_cmpstr(config->hsmid, ==, "cloudsync");
         g_assert_cmpuint(config->full_below, ==, 16 << 20);
         g_assert_cmpuint(config->deadline_s, ==, 60);
-        g_assert_cmpuint(config->max_pending, ==, 4096);
+        g_assert_cmpuint(config->max_pending, ==, 32000);
         g_assert_cmpuint(config->max_transfers, ==, 32);
         g_assert_cmpstr(config->bus, ==, "system");
         g_assert_cmpint(config->log_level, ==, LOG_INFO);
