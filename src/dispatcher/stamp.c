@@ -2,6 +2,7 @@
 #include "dispatcher/stamp.h"
 
 #include "cloudsync/engine.h"
+#include "dispatcher/seal.h"
 #include "shared/fd.h"
 #include "shared/names.h"
 
@@ -16,7 +17,7 @@
 
 #define STAMP_MAGIC 0xC5
 #define STAMP_FORMAT 2
-#define STAMP_FIXED 62u
+#define STAMP_FIXED 70u
 
 void stamp_clear(struct stamp *stamp) {
         g_free(stamp->engine);
@@ -79,6 +80,7 @@ int stamp_encode(const struct stamp *stamp, void *buffer, size_t capacity) {
         put(p + 48, locator, 2);
         put(p + 50, stamp->parent, 8);
         put(p + 58, stamp->name, 4);
+        put(p + 62, stamp->seal, 8);
         memcpy(p + STAMP_FIXED, stamp->engine, engine);
         if (version)
                 memcpy(p + STAMP_FIXED + engine, stamp->version, version);
@@ -115,6 +117,7 @@ int stamp_decode(const void *data, size_t length, struct stamp *ret) {
                 .mode = (uint16_t)get(p + 44, 2),
                 .parent = get(p + 50, 8),
                 .name = (uint32_t)get(p + 58, 4),
+                .seal = get(p + 62, 8),
                 .engine = g_strndup((const char *)p + STAMP_FIXED, engine),
                 .version = g_strndup((const char *)p + STAMP_FIXED + engine, version),
                 .locator = g_strndup((const char *)p + STAMP_FIXED + engine + version, locator),
@@ -152,8 +155,33 @@ int stamp_read(int fd, uint64_t ino, struct stamp *ret) {
         return r;
 }
 
-int stamp_write(int fd, struct stamp *stamp) {
+static int write_once(int fd, const struct stamp *stamp) {
         uint8_t buffer[STAMP_MAX];
+        int n = stamp_encode(stamp, buffer, sizeof buffer);
+
+        if (n < 0)
+                return n;
+        return fsetxattr(fd, STAMP_XATTR, buffer, (size_t)n, 0) < 0 ? -errno : 0;
+}
+
+/* A file that cannot be sealed counts as modified: that loses nothing. */
+static int write_sealed(int fd, struct stamp *stamp) {
+        int r = -EAGAIN;
+
+        for (unsigned attempt = 0; attempt < SEAL_ATTEMPTS && r == -EAGAIN; attempt++) {
+                stamp->seal = seal_begin(attempt);
+                r = write_once(fd, stamp);
+                if (r < 0)
+                        return r;
+                r = seal_end(fd, stamp->seal);
+        }
+        if (r == 0)
+                return 0;
+        stamp->seal = 0;
+        return write_once(fd, stamp);
+}
+
+int stamp_write(int fd, struct stamp *stamp) {
         struct stat st;
         int r;
 
@@ -163,12 +191,10 @@ int stamp_write(int fd, struct stamp *stamp) {
         r = file_generation(fd, &stamp->generation);
         if (r < 0)
                 return r;
-        r = stamp_encode(stamp, buffer, sizeof buffer);
-        if (r < 0)
-                return r;
-        if (fsetxattr(fd, STAMP_XATTR, buffer, (size_t)r, 0) < 0)
-                return -errno;
-        return 0;
+        if (stamp->state == STAMP_WHOLE && stamp->size > 0 && !(stamp->flags & STAMP_LOCAL))
+                return write_sealed(fd, stamp);
+        stamp->seal = 0;
+        return write_once(fd, stamp);
 }
 
 /* The finisher of splitmix64: each input bit moves each output bit. */
@@ -207,9 +233,11 @@ bool stamp_is_unmodified(const struct stamp *stamp, const struct stat *st) {
                 return true;
         if ((uint64_t)st->st_size != stamp->size)
                 return false;
-        return stamp->state == STAMP_PLACEHOLDER ||
-               (st->st_mtim.tv_sec == stamp->mtime_sec &&
-                (uint32_t)st->st_mtim.tv_nsec == stamp->mtime_nsec);
+        if (stamp->state == STAMP_PLACEHOLDER)
+                return true;
+        if (st->st_mtim.tv_sec != stamp->mtime_sec || (uint32_t)st->st_mtim.tv_nsec != stamp->mtime_nsec)
+                return false;
+        return stamp->state != STAMP_WHOLE || stamp->size == 0 || !seal_is_broken(stamp->seal, st);
 }
 
 uint32_t stamp_boot(void) {

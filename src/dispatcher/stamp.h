@@ -36,12 +36,13 @@
  *     2  u8   state           36  u32 mtime nanos     48  u16 locator length
  *     3  u8   flags           40  u32 boot            50  u64 parent
  *     4  u64  inode number    44  u16 mode            58  u32 name
- *    12  u64  generation                              62  engine, version, locator:
+ *    12  u64  generation                              62  u64 seal
+ *                                                     70  engine, version, locator:
  *                                                         bytes without NUL
  *
  * `parent` and `name` say where the remote has it: in which directory of the store the entry was
  * listed, and under which name, as hashes of both. A file whose place is not that any more was
- * moved by a user.
+ * moved by a user. `seal`, of WHOLE, tells whether anything was changed since (seal.h).
  */
 
 #include <stdbool.h>
@@ -78,6 +79,7 @@ struct stamp {
         uint16_t mode;
         uint64_t parent; /* stamp_directory() of where it was listed; 0: nowhere (a prefix) */
         uint32_t name;   /* stamp_name() of what it was called there */
+        uint64_t seal;   /* WHOLE: see seal.h; 0: none */
         char *engine;  /* owned; never NULL after decoding */
         char *version;
         char *locator;
@@ -96,15 +98,16 @@ int stamp_decode(const void *data, size_t length, struct stamp *ret);
  * says). 0; -ENODATA: none, or a copied one; -EBADMSG: damaged or of a later
  * version; other -errno. Does not block on more than the inode's own metadata. */
 int stamp_read(int fd, uint64_t ino, struct stamp *ret);
-/* Sets ino and generation from the file, and writes it. Through the private mount. */
+/* Sets ino, generation and, in state WHOLE, the seal, and writes it: a file that is stamped WHOLE counts
+ * as unmodified from now on, unless size, mtime or STAMP_LOCAL say otherwise. Through the private mount;
+ * of WHOLE while nobody else can change the file. */
 int stamp_write(int fd, struct stamp *stamp);
 
 /* What `parent` is for what is listed in this directory: never 0. 0 or -errno. */
 int stamp_directory(int fd, uint64_t *ret);
 uint32_t stamp_name(const char *name);
 
-/* Is what is on disk what the stamp says, so that no work of a user's is lost with it? By size and
- * mtime: a user who changes a file and sets both back is not noticed. */
+/* Is what is on disk what the stamp says, so that no work of a user's is lost with it? */
 struct stat;
 bool stamp_is_unmodified(const struct stamp *stamp, const struct stat *st);
 

@@ -156,6 +156,41 @@ class Metadata(CloudsyncTest):
             st = os.stat(self.file(name))
             self.assertEqual((st.st_mode & 0o7777, st.st_uid, st.st_gid), (0o640, 1234, 1235))
 
+    def test_changed_and_set_back(self):
+        """Written in place, the same size, and the date set back, as editors of tags do: a user's all the
+        same, whether it was here already or not."""
+        engine = self.engine({'cold': SMALL, 'filled': SMALL, 'whole': SMALL})
+        for name in ('filled', 'whole'):
+            self.read(self.file(name))
+        self.wait_whole('whole')
+        for name in ('cold', 'filled', 'whole'):
+            before = os.stat(self.file(name))
+            with open(self.file(name), 'r+b') as f:
+                f.seek(1000)
+                f.write(b'TAG')
+                f.flush()
+                os.utime(f.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+            after = os.stat(self.file(name))
+            self.assertEqual((after.st_size, after.st_mtime_ns), (before.st_size, before.st_mtime_ns))
+            put(os.path.join(self.web.root, engine, name), noise(len(SMALL), 98), mtime=1700000000)
+        self.store.refresh(self.prefix)
+        for name in ('cold', 'filled', 'whole'):
+            self.assertBytes(self.read(self.file(name)), patched(SMALL, 1000, 'TAG'), name)
+
+    def test_unchanged_is_switched(self):
+        """What only was read is no change: the remote's new version comes."""
+        engine = self.engine({'a': SMALL})
+        self.read(self.file('a'))
+        self.wait_whole('a')
+        self.read(self.file('a'))
+        put(os.path.join(self.web.root, engine, 'a'), noise(len(SMALL), 97), mtime=1700000000)
+        self.store.refresh(self.prefix)
+        self.assertBytes(self.read(self.file('a')), noise(len(SMALL), 97))
+
+    def wait_whole(self, name):
+        wait_until(lambda: os.getxattr(self.file(name), 'security.bpf.cloudsync')[2] == 3,
+                   'the stamp says WHOLE')
+
     def test_user_attributes(self):
         self.engine({'a': SMALL})
         os.setxattr(self.file('a'), 'user.note', b'mine')

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FIXED 62u
+#define FIXED 70u
 
 static struct stamp example(void) {
         return (struct stamp){
@@ -30,6 +30,7 @@ static struct stamp example(void) {
                 .mode = 0640,
                 .parent = 0x0123456789abcdef,
                 .name = 0x89abcdef,
+                .seal = 0x1213141516171819,
                 .engine = (char *)"dropbox",
                 .version = (char *)"\"etag\"",
                 .locator = (char *)"a/b\xff/c",
@@ -48,6 +49,7 @@ static void assert_equal(const struct stamp *a, const struct stamp *b) {
         g_assert_cmpuint(a->mode, ==, b->mode);
         g_assert_cmphex(a->parent, ==, b->parent);
         g_assert_cmphex(a->name, ==, b->name);
+        g_assert_cmphex(a->seal, ==, b->seal);
         g_assert_cmpstr(a->engine, ==, b->engine);
         g_assert_cmpstr(a->version, ==, b->version);
         g_assert_cmpstr(a->locator, ==, b->locator);
@@ -106,6 +108,7 @@ static void test_bytes(void) {
                 0xfb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
                 0xff, 0xc9, 0x9a, 0x3b, 0xef, 0xbe, 0xad, 0xde, 0xa0, 0x01, 7, 6, 6, 0,
                 0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01, 0xef, 0xcd, 0xab, 0x89,
+                0x19, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12,
                 'd', 'r', 'o', 'p', 'b', 'o', 'x', '"', 'e', 't', 'a', 'g', '"',
                 'a', '/', 'b', 0xff, '/', 'c',
         };
@@ -263,7 +266,9 @@ static void test_place(void) {
 
 static void test_unmodified(void) {
         struct stamp stamp = example();
-        struct stat st = {.st_size = (off_t)stamp.size, .st_mtim = {.tv_sec = -5, .tv_nsec = 999999999}};
+        struct stat st = {.st_size = (off_t)stamp.size,
+                          .st_mtim = {.tv_sec = -5, .tv_nsec = 999999999},
+                          .st_ctim = {.tv_sec = 0x1213141516171819 / 1000000000}};
 
         for (unsigned state = STAMP_PLACEHOLDER; state <= STAMP_SWITCHING; state++) {
                 stamp.state = state;
@@ -279,6 +284,17 @@ static void test_unmodified(void) {
                 g_assert_cmpint(stamp_is_unmodified(&stamp, &st), ==,
                                 state == STAMP_PLACEHOLDER || state == STAMP_SWITCHING);
         }
+        st.st_mtim.tv_nsec++;
+        st.st_ctim = (struct timespec){.tv_sec = 1, .tv_nsec = 2};
+        for (stamp.seal = 1000000001; stamp.seal <= 1000000003; stamp.seal++)
+                for (unsigned state = STAMP_PLACEHOLDER; state <= STAMP_SWITCHING; state++) {
+                        stamp.state = state;
+                        g_assert_cmpint(stamp_is_unmodified(&stamp, &st), ==,
+                                        state != STAMP_WHOLE || stamp.seal >= 1000000002);
+                }
+        stamp.state = STAMP_WHOLE; /* never sealed */
+        stamp.seal = 0;
+        g_assert_false(stamp_is_unmodified(&stamp, &st));
         st.st_size--;
         for (unsigned state = STAMP_PLACEHOLDER; state <= STAMP_SWITCHING; state++) {
                 stamp.state = state;
