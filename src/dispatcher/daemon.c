@@ -388,10 +388,7 @@ int daemon_file_status(Daemon *d, int fd, struct file_status *ret) {
                 ret->state = "listed";
                 break;
         default:
-                ret->modified = (stamp.flags & STAMP_LOCAL) || ret->size != stamp.size ||
-                                (stamp.state >= STAMP_FILLED && stamp.state != STAMP_SWITCHING &&
-                                 (st.st_mtim.tv_sec != stamp.mtime_sec ||
-                                  (uint32_t)st.st_mtim.tv_nsec != stamp.mtime_nsec));
+                ret->modified = !stamp_is_unmodified(&stamp, &st);
                 if (ret->modified)
                         ret->state = "local";
                 else if (stamp.state == STAMP_WHOLE || ret->present >= ret->size)

@@ -176,6 +176,7 @@ class Metadata(CloudsyncTest):
         self.store.refresh(self.prefix)
         for name in ('cold', 'filled', 'whole'):
             self.assertBytes(self.read(self.file(name)), patched(SMALL, 1000, 'TAG'), name)
+            self.assertEqual(self.store.status(self.file(name))['State'], 'local', name)
 
     def test_unchanged_is_switched(self):
         """What only was read is no change: the remote's new version comes."""
