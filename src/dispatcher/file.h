@@ -133,6 +133,10 @@ int fill_set_mtime(int fd, const struct timespec *mtime);
 /* The pieces of [begin, end) that are not present; g_free(). */
 struct extent *fill_pieces(const File *file, uint64_t begin, uint64_t end, size_t *ret_n);
 
+/* foreign.c: a file without a stamp of its own. false: a user's own, nothing was done; true: it has
+ * another inode's, and the request was taken. */
+bool foreign_begin(Files *files, Request *request, int fd, const struct stat *st);
+
 /* switch.c */
 void switch_begin(File *file);
 /* The remote moved on, and readers have seen a part: a try when they may have gone. */

@@ -197,6 +197,8 @@ static void files_decide(Files *files, Request *request, int fd) {
                 file_step(file);
                 return;
         }
+        if (r == -ENODATA && foreign_begin(files, request, fd, &st))
+                return;
         if (r == -ENODATA || r == -EOPNOTSUPP) { /* the user's own */
                 files_allow(files, request, true, true);
                 return;

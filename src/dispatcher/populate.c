@@ -480,6 +480,16 @@ int populate_prefix(struct populate *p, const char *prefix, Failure *failure) {
 
 /* ── after a restart ────────────────────────────────────────────────────── */
 
+/* Is it UNLISTED? Of one whose inode has another number by now (a store that was copied, see
+ * foreign.c) the stamp is made its own: to list a directory loses nothing of a user's. */
+static bool find_unlisted_stamp(int fd, const struct stat *st, struct stamp *stamp) {
+        int r = stamp_read(fd, st->st_ino, stamp);
+
+        if (r == -ENODATA && stamp_read_foreign(fd, stamp) == 0 && stamp->state == STAMP_UNLISTED)
+                r = stamp_write(fd, stamp);
+        return r == 0 && stamp->state == STAMP_UNLISTED;
+}
+
 /* One directory: its UNLISTED children, and all of its directories onto `todo`. */
 static int find_unlisted_in(struct populate *p, int directory, bool is_root, GArray *todo) {
         autoclose int own = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -509,7 +519,7 @@ static int find_unlisted_in(struct populate *p, int directory, bool is_root, GAr
                         r = -errno;
                         break;
                 }
-                if (stamp_read(fd, st.st_ino, &stamp) == 0 && stamp.state == STAMP_UNLISTED) {
+                if (find_unlisted_stamp(fd, &st, &stamp)) {
                         r = fan_group_watch_directory(p->group, fd);
                         if (r == 0)
                                 r = add_directory(p, fd, stamp.engine, stamp.locator);

@@ -135,16 +135,19 @@ static int file_generation(int fd, uint64_t *ret) {
         return 0;
 }
 
-int stamp_read(int fd, uint64_t ino, struct stamp *ret) {
+int stamp_read_foreign(int fd, struct stamp *ret) {
         uint8_t buffer[STAMP_MAX];
-        uint64_t generation = 0;
-        ssize_t n;
-        int r;
+        ssize_t n = fgetxattr(fd, STAMP_XATTR, buffer, sizeof buffer);
 
-        n = fgetxattr(fd, STAMP_XATTR, buffer, sizeof buffer);
         if (n < 0)
                 return errno == ERANGE ? -EBADMSG : -errno;
-        r = stamp_decode(buffer, (size_t)n, ret);
+        return stamp_decode(buffer, (size_t)n, ret);
+}
+
+int stamp_read(int fd, uint64_t ino, struct stamp *ret) {
+        uint64_t generation = 0;
+        int r = stamp_read_foreign(fd, ret);
+
         if (r < 0)
                 return r;
         r = file_generation(fd, &generation);

@@ -23,8 +23,9 @@
  *
  * The two ways in which a stamp could lie, and why it does not:
  *   - copied to another inode (cp -a by root, a restored backup): it carries inode
- *     number and generation, and counts only where both are the inode's own. A
- *     snapshot (btrfs) keeps both, and there it is true.
+ *     number and generation, and counts only where both are the inode's own. (What else
+ *     such a file is, a copy of bytes or of holes: foreign.c.) A snapshot (btrfs) keeps
+ *     both, and there it is true.
  *   - out of step with the data after a power cut: PLACEHOLDER and FILLED claim nothing
  *     about what is on disk, and WHOLE comes after a sync. All three file
  *     systems bring metadata back in the order in which it was changed.
@@ -98,6 +99,8 @@ int stamp_decode(const void *data, size_t length, struct stamp *ret);
  * says). 0; -ENODATA: none, or a copied one; -EBADMSG: damaged or of a later
  * version; other -errno. Does not block on more than the inode's own metadata. */
 int stamp_read(int fd, uint64_t ino, struct stamp *ret);
+/* Any stamp that it carries, whichever inode it names. 0 or -errno as above. */
+int stamp_read_foreign(int fd, struct stamp *ret);
 /* Sets ino, generation and, in state WHOLE, the seal, and writes it: a file that is stamped WHOLE counts
  * as unmodified from now on, unless size, mtime or STAMP_LOCAL say otherwise. Through the private mount;
  * of WHOLE while nobody else can change the file. */
