@@ -43,6 +43,9 @@
  *     -EAGAIN         busy or rate limited: try again (see retry_after_ms)
  *     -ETIMEDOUT, -ECONNRESET, -ENETUNREACH, … passing faults: try again
  *     -EPROTO         the remote answered nonsense: try again, a few times
+ *     -EBADMSG        the content did not match the remote's checksum (fetch only): counted,
+ *                     all that came of this version is thrown away, and fetched again, a
+ *                     few times
  *     -ECANCELED      the request was cancelled
  *     -EOPNOTSUPP     this remote cannot do that, ever
  * Anything else counts as a lasting failure of this request.
@@ -67,6 +70,8 @@ extern "C" {
 #define CS_NAME_MAX 255u      /* one path component */
 #define CS_LOCATOR_MAX 3500u  /* what names an object to its engine */
 #define CS_VERSION_MAX 200u   /* ETag, revision, … */
+#define CS_LOGIN_TEXT_MAX 4096u  /* what a person brings back from a login's page */
+#define CS_LOGIN_REPLY_MAX 1024u /* the page's URL, or a sentence */
 
 struct cs_request; /* one list, stat or fetch; owned by the host */
 struct cs_host;
@@ -114,6 +119,20 @@ struct cs_setting {
         const char *value;
 };
 
+/* What an engine is in, as a whole; for host->condition(). */
+enum cs_condition {
+        CS_CONDITION_GOOD = 0,
+        /* Nothing can be had from the remote before a person has logged in. Requests are
+         * not sent any more, those that wait fail at once. */
+        CS_CONDITION_NEEDS_LOGIN = 1,
+};
+
+enum cs_login_step {
+        CS_LOGIN_BEGIN = 1,  /* reply: the URL that the person opens in a browser */
+        CS_LOGIN_FINISH = 2, /* text: the code that the person got there */
+        CS_LOGIN_LOGOUT = 3, /* forget the login, and tell the remote so */
+};
+
 enum cs_log_level { /* as in syslog(3) */
         CS_LOG_ERROR = 3,
         CS_LOG_WARNING = 4,
@@ -136,7 +155,10 @@ struct cs_host {
          * for cursors and credentials. NULL: there is none. */
         const char *state_dir;
 
-        /* The value of a setting, or NULL. Lives until close(). */
+        /* The value of a setting, or NULL. Lives until close(). One key is never an
+         * administrator's setting: CS_SETTING_TOKEN, the service's credential
+         * cloudsync.ID.token (systemd's LoadCredential=, LoadCredentialEncrypted=) where it
+         * has one. It is for the engine's memory only. */
         const char *(*setting)(const struct cs_host *host, const char *key);
 
         /* Log a line about this instance; no newline, no credentials. */
@@ -172,9 +194,22 @@ struct cs_host {
         /* Non-zero once nobody waits for this request any more. */
         int (*cancelled)(const struct cs_host *host, const struct cs_request *request);
 
-        /* The remote said that this directory changed: it will be listed again. */
+        /* The remote said that this directory changed: it will be listed again. When the
+         * call returns the host has passed it on; if host or daemon are killed then, it
+         * may be lost, so an engine with a cursor repeats it after the next open() unless
+         * the directory has been listed since. */
         void (*changed)(const struct cs_host *host, const char *locator);
+
+        /* Since 0.2; see struct_size. What the engine is in now, until the next call. Good
+         * is assumed until something else is said. `text`: a sentence for people,
+         * shown as the engine's state (why a login is needed, or, while all is well, what it
+         * is busy with: "120,000 entries listed"), or NULL; no credentials, no newline; at
+         * most one a second. Also from within open(). */
+        void (*condition)(const struct cs_host *host, enum cs_condition condition,
+                          const char *text);
 };
+
+#define CS_SETTING_TOKEN "credential.token"
 
 #define CS_ENGINE_NONBLOCKING (1u << 0) /* operations only start the work */
 #define CS_ENGINE_NO_RANGES (1u << 1)   /* fetch is always asked for a whole file */
@@ -217,6 +252,19 @@ struct cs_engine_ops {
          * to be ended by done(). Called from another thread than the operation;
          * the request is alive during the call. May be NULL. */
         void (*cancel)(void *instance, struct cs_request *request);
+
+        /* Since 0.2, optional: an engine whose struct_size ends before has no login. One
+         * step of a login. `text`: what the person brought (FINISH), otherwise ""; valid
+         * UTF-8, at most CS_LOGIN_TEXT_MAX bytes. `reply`: a buffer of `size`
+         * (CS_LOGIN_REPLY_MAX) bytes, empty at first: the URL (BEGIN), otherwise a sentence
+         * that says what happened, above all when it failed. 0 or a negative errno. May
+         * block, with CS_ENGINE_NONBLOCKING as well: it has a thread to itself, one call at a
+         * time for each instance, beside all other operations. FINISH may come to another process
+         * than BEGIN did: say then that the login has to be begun again. A login that came or
+         * went is told by host->condition() before this returns. LOGOUT always forgets, also
+         * when the remote cannot be told. */
+        int (*login)(void *instance, enum cs_login_step step, const char *text, char *reply,
+                     size_t size);
 };
 
 /* The one symbol of a module. Called once; the table lives as long as the module. */

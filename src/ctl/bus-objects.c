@@ -93,6 +93,7 @@ int bus_get_engine(struct ctl *ctl, const char *id, sd_bus_error *error, struct 
                 {"TransfersActive", "u", offsetof(struct bus_engine, transfers_active)},
                 {"BytesFetched", "t", offsetof(struct bus_engine, bytes_fetched)},
                 {"FetchErrors", "t", offsetof(struct bus_engine, fetch_errors)},
+                {"ChecksumErrors", "t", offsetof(struct bus_engine, checksum_errors)},
                 {"HostRestarts", "t", offsetof(struct bus_engine, host_restarts)},
                 {NULL, NULL, 0},
         };
@@ -224,6 +225,7 @@ struct json_object *bus_engine_json(const struct bus_engine *e) {
         json_object_object_add(o, "transfers_active", json_object_new_int64(e->transfers_active));
         json_object_object_add(o, "bytes_fetched", json_object_new_uint64(e->bytes_fetched));
         json_object_object_add(o, "fetch_errors", json_object_new_uint64(e->fetch_errors));
+        json_object_object_add(o, "checksum_errors", json_object_new_uint64(e->checksum_errors));
         json_object_object_add(o, "host_restarts", json_object_new_uint64(e->host_restarts));
         return o;
 }

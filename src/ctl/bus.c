@@ -60,6 +60,8 @@ static const struct {
         {"NotAPlaceholder", "This file came from no engine: all of it is here already."},
         {"EngineFailed", "cloudsyncctl engine show ID tells the reason; so does journalctl -u "
                          "cloudsync."},
+        {"NotSupported", "Only engines whose remote has accounts have a login: dropbox."},
+        {"LoginFailed", "Begin again for a new code: cloudsyncctl login ID."},
         {"HydrationFailed", "Is the remote up and the disk not full? journalctl -u cloudsync names "
                             "the cause; then try again."},
         {"Busy", "Too much is under way; try again in a moment."},

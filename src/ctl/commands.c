@@ -15,11 +15,12 @@
 
 const struct verb *const ctl_verbs[] = {
         &verb_status, &verb_engine_list, &verb_engine_add, &verb_engine_remove, &verb_engine_show,
-        &verb_ls,     &verb_hydrate,     &verb_refresh,    &verb_transfers,     &verb_store_create,
+        &verb_login,  &verb_logout,      &verb_ls,         &verb_hydrate,       &verb_refresh,
+        &verb_transfers, &verb_store_create,
 };
 const size_t ctl_n_verbs = G_N_ELEMENTS(ctl_verbs);
 
-static const char *const planned[] = {"evict", "pin", "unpin", "login"};
+static const char *const planned[] = {"evict", "pin", "unpin"};
 
 const struct verb *ctl_find_verb(char **words, unsigned n, unsigned *used) {
         for (size_t i = 0; i < ctl_n_verbs; i++) {

@@ -42,7 +42,7 @@ struct verb {
 };
 
 extern const struct verb verb_status, verb_engine_list, verb_engine_add, verb_engine_remove,
-        verb_engine_show, verb_ls, verb_hydrate, verb_refresh, verb_transfers, verb_store_create;
+        verb_engine_show, verb_login, verb_logout, verb_ls, verb_hydrate, verb_refresh, verb_transfers, verb_store_create;
 
 /* All of them, in the order that help shows. */
 extern const struct verb *const ctl_verbs[];

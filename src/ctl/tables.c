@@ -32,6 +32,12 @@ static void add_engine(struct table *table, const struct bus_engine *e) {
                 g_autofree char *note = g_strdup_printf("    %s", clean);
                 table_note(table, words_state_color(e->state ? e->state : ""), note);
         }
+        if (e->checksum_errors > 0) {
+                g_autofree char *note = g_strdup_printf("    %s fetches brought content without the remote's "
+                                                        "checksum, which was thrown away: the log names them",
+                                                        format_count(e->checksum_errors, a));
+                table_note(table, TABLE_YELLOW, note);
+        }
         if (e->entries_skipped > 0) {
                 g_autofree char *note = g_strdup_printf("    %s of its entries cannot exist here "
                                                         "and were skipped: the log names them",

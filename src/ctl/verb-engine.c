@@ -31,8 +31,8 @@ const struct verb verb_engine_list = {
         .synopsis = "",
         .summary = "List the registered engines",
         .help = "DIRECTORIES are those whose listing has been fetched, and those that are\n"
-                "known and wait for it. STATE is starting, listing, ready or failed; a failed\n"
-                "engine's reason stands below it.\n",
+                "known and wait for it. STATE is starting, needs-login, listing, ready or\n"
+                "failed; the reason stands below.\n",
         .max_words = 0,
         .run = run_list,
 };
@@ -292,6 +292,9 @@ static void print_engine(const struct ctl *ctl, const struct bus_engine *e) {
         printf("%-13s%s under way, %s fetched, %s failed\n", "Transfers",
                format_count(e->transfers_active, a), format_size(e->bytes_fetched, size),
                format_count(e->fetch_errors, b));
+        if (e->checksum_errors > 0)
+                printf("%-13s%s fetches brought content without the remote's checksum\n", "Checksums",
+                       format_count(e->checksum_errors, a));
         printf("%-13s%s\n", "Restarts", format_count(e->host_restarts, a));
         print_settings(e);
 }

@@ -45,7 +45,7 @@ enum table_color words_state_color(const char *state) {
                 {"hydrated", TABLE_GREEN},  {"ready", TABLE_GREEN},     {"listed", TABLE_GREEN},
                 {"partial", TABLE_YELLOW},  {"listing", TABLE_YELLOW},  {"starting", TABLE_YELLOW},
                 {"placeholder", TABLE_DIM}, {"not-managed", TABLE_DIM}, {"unlisted", TABLE_DIM},
-                {"failed", TABLE_RED},
+                {"failed", TABLE_RED},      {"needs-login", TABLE_RED},
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(table); i++)

@@ -120,6 +120,8 @@ static int get_u64(sd_bus *connection, const char *path, const char *interface,
                 return sd_bus_message_append(reply, "t", info.bytes_fetched);
         if (strcmp(property, "FetchErrors") == 0)
                 return sd_bus_message_append(reply, "t", info.fetch_errors);
+        if (strcmp(property, "ChecksumErrors") == 0)
+                return sd_bus_message_append(reply, "t", info.checksum_errors);
         return sd_bus_message_append(reply, "t", info.host_restarts);
 }
 
@@ -176,6 +178,7 @@ static const sd_bus_vtable engine_vtable[] = {
         SD_BUS_PROPERTY("TransfersActive", "u", get_u32, 0, 0),
         COUNTER("BytesFetched"),
         COUNTER("FetchErrors"),
+        COUNTER("ChecksumErrors"),
         COUNTER("HostRestarts"),
         SD_BUS_VTABLE_END,
 };

@@ -11,6 +11,7 @@
  *     bus-call.c      a call that is answered later
  *     bus-file.c      the Manager's methods about a file or directory
  *     bus-manager.c   org.cloudsync1.Manager
+ *     bus-login.c     the Manager's methods for logins
  *     bus-engine.c    org.cloudsync1.Engine
  *     bus-transfer.c  the transfers' signals, thinned out
  *
@@ -163,6 +164,12 @@ void bus_call_find(BusCall *call, const char *path, bool wants_read, bus_found_f
 int bus_method_get_file_status(sd_bus_message *message, void *userdata, sd_bus_error *error);
 int bus_method_hydrate(sd_bus_message *message, void *userdata, sd_bus_error *error);
 int bus_method_refresh(sd_bus_message *message, void *userdata, sd_bus_error *error);
+
+/* --- bus-login.c: the same --- */
+
+int bus_method_login(sd_bus_message *message, void *userdata, sd_bus_error *error);
+int bus_method_finish_login(sd_bus_message *message, void *userdata, sd_bus_error *error);
+int bus_method_logout(sd_bus_message *message, void *userdata, sd_bus_error *error);
 
 /* --- bus-manager.c, bus-engine.c --- */
 

@@ -168,9 +168,14 @@ static void engine_remote_changed(void *userdata, Engine *engine, const char *lo
         lister_changed(((Daemon *)userdata)->lister, engine, locator);
 }
 
+static void engine_logged_in(void *userdata, Engine *engine) {
+        lister_logged_in(((Daemon *)userdata)->lister, engine);
+}
+
 static const struct engine_callbacks engine_callbacks = {
         .changed = engine_did_change,
         .remote_changed = engine_remote_changed,
+        .logged_in = engine_logged_in,
 };
 
 static int daemon_check_prefix(const Daemon *d, const Registration *r, Failure *failure) {
@@ -331,6 +336,55 @@ void daemon_hydrate(Daemon *d, int fd, uid_t uid, daemon_done_fn done, void *use
 
 void daemon_refresh(Daemon *d, int fd, bool recursive, daemon_done_fn done, void *userdata) {
         lister_refresh(d->lister, request_new_call(call_done, call_new(d, done, userdata), 0), fd, recursive);
+}
+
+/* ── logins ─────────────────────────────────────────────────────────────── */
+
+struct login {
+        char *id, *module;
+        daemon_login_fn done;
+        void *userdata;
+};
+
+static void login_end(void *userdata, int r, const char *detail) {
+        struct login *login = userdata;
+        g_auto(Failure) failure = FAILURE_INIT;
+
+        if (r == -EOPNOTSUPP)
+                failure_set(&failure, r, "NotSupported", "The module \"%s\" of the engine \"%s\" has no login.",
+                            login->module, login->id);
+        else if (r < 0)
+                failure_set(&failure, r, "LoginFailed", "%s.", detail && *detail ? detail : strerror(-r));
+        login->done(login->userdata, r, detail, r < 0 ? &failure : NULL);
+        g_free(login->id);
+        g_free(login->module);
+        g_free(login);
+}
+
+int daemon_login(Daemon *d, const char *id, enum cs_login_step step, const char *text, daemon_login_fn done,
+                 void *userdata, Failure *failure) {
+        Engine *engine = daemon_engine(d, id);
+        struct login *login;
+
+        if (!engine)
+                return failure_set(failure, -ENOENT, "NoSuchEngine", "No engine \"%s\" is registered.", id);
+        if (engine_state_of(engine) == ENGINE_FAILED) {
+                struct engine_info info;
+                engine_info(engine, &info);
+                return failure_set(failure, -EIO, "EngineFailed", "The engine \"%s\" has failed: %s.", id,
+                                   info.detail);
+        }
+        login = g_new0(struct login, 1);
+        *login = (struct login){.id = g_strdup(id),
+                                .module = g_strdup(engine_registration(engine)->module),
+                                .done = done,
+                                .userdata = userdata};
+        if (engine_login(engine, step, text, login_end, login))
+                return 0;
+        g_free(login->id);
+        g_free(login->module);
+        g_free(login);
+        return failure_set(failure, -EBUSY, "Busy", "A login of the engine \"%s\" is under way.", id);
 }
 
 static uint64_t bytes_present(int fd, uint64_t size) {

@@ -37,6 +37,13 @@ int daemon_attach(Daemon *daemon, const char *id, uint32_t abi, uid_t uid, pid_t
 Engine *daemon_engine(const Daemon *daemon, const char *id); /* borrowed, or NULL */
 GList *daemon_engines(const Daemon *daemon); /* of Engine *, by id; g_list_free() */
 
+/* A step of a login (see cloudsync/engine.h): begun, or a failure. done() comes once, later, on
+ * the main loop: `reply` is the engine's when r is 0, `failure` says why when it is not.
+ * `text` is a secret. */
+typedef void (*daemon_login_fn)(void *userdata, int r, const char *reply, const Failure *failure);
+int daemon_login(Daemon *daemon, const char *id, enum cs_login_step step, const char *text,
+                 daemon_login_fn done, void *userdata, Failure *failure);
+
 struct file_status {
         char kind;          /* 'f', 'd', '?' */
         const char *state;  /* static; see the XML */

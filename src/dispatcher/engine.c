@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "dispatcher/engine.h"
 
-#include "cloudsync/engine.h"
+#include "dispatcher/credential.h"
 #include "dispatcher/host.h"
 #include "dispatcher/stamp.h"
 #include "shared/backoff.h"
@@ -37,6 +37,8 @@ struct EngineRequest {
         uint64_t id;
         enum channel_type type;
         char *locator, *version;
+        enum cs_login_step step; /* LOGIN */
+        char *text;              /* LOGIN: secret */
         bool has_version;
         uint64_t size, offset, end; /* offset: what comes next */
         uint64_t last;              /* where the piece began that came last */
@@ -56,7 +58,7 @@ struct EngineRequest {
         int64_t progress;  /* µs: created, or the last byte or entry */
         struct backoff backoff;
         guint timer; /* until it is queued again */
-        GList link;  /* in engine->lists or ->fetches while waiting to be sent */
+        GList link;  /* in request_waiting() while it waits to be sent */
         bool queued;
 };
 
@@ -76,8 +78,9 @@ struct Engine {
         unsigned provider_max;
 
         GHashTable *requests; /* id → EngineRequest, all of them */
-        GQueue lists, fetches; /* waiting */
-        unsigned lists_sent, fetches_sent;
+        GQueue lists, fetches, logins; /* waiting */
+        unsigned lists_sent, fetches_sent, logins_sent;
+        EngineRequest *login; /* the one there may be */
         uint64_t last_id;
         int64_t progress; /* µs: the last sign of life of any request */
 
@@ -87,9 +90,12 @@ struct Engine {
         int64_t serving_since;
         unsigned crashes;
         bool useful; /* this host has completed something */
+        bool needs_login;  /* this provider says so */
+        bool login_told;   /* in the log, and to nobody's profit since */
+        char *condition;   /* its sentence, or NULL */
 
         uint64_t directories_listed, directories_pending, entries_skipped;
-        uint64_t bytes_fetched, fetch_errors, host_restarts;
+        uint64_t bytes_fetched, fetch_errors, checksum_errors, host_restarts;
 };
 
 static void engine_pump(Engine *e);
@@ -97,15 +103,27 @@ static void engine_spawn(Engine *e);
 
 /* ── requests ───────────────────────────────────────────────────────────── */
 
+static GQueue *request_waiting(const EngineRequest *q) {
+        return q->type == CHANNEL_FETCH   ? &q->engine->fetches
+               : q->type == CHANNEL_LOGIN ? &q->engine->logins
+                                          : &q->engine->lists;
+}
+
+static unsigned *request_sent(const EngineRequest *q) {
+        return q->type == CHANNEL_FETCH   ? &q->engine->fetches_sent
+               : q->type == CHANNEL_LOGIN ? &q->engine->logins_sent
+                                          : &q->engine->lists_sent;
+}
+
 static void request_unqueue(EngineRequest *q) {
         if (!q->queued)
                 return;
-        g_queue_unlink(q->type == CHANNEL_FETCH ? &q->engine->fetches : &q->engine->lists, &q->link);
+        g_queue_unlink(request_waiting(q), &q->link);
         q->queued = false;
 }
 
 static void request_queue(EngineRequest *q, bool front) {
-        GQueue *queue = q->type == CHANNEL_FETCH ? &q->engine->fetches : &q->engine->lists;
+        GQueue *queue = request_waiting(q);
 
         g_assert(!q->queued && !q->sent);
         q->link = (GList){.data = q};
@@ -116,10 +134,19 @@ static void request_queue(EngineRequest *q, bool front) {
         q->queued = true;
 }
 
+static void request_forget_text(EngineRequest *q) {
+        if (q->text)
+                explicit_bzero(q->text, strlen(q->text));
+        g_clear_pointer(&q->text, g_free);
+}
+
 static void request_free(EngineRequest *q) {
         request_unqueue(q);
         if (q->sent)
-                *(q->type == CHANNEL_FETCH ? &q->engine->fetches_sent : &q->engine->lists_sent) -= 1;
+                *request_sent(q) -= 1;
+        if (q->engine->login == q)
+                q->engine->login = NULL;
+        request_forget_text(q);
         if (q->timer)
                 g_source_remove(q->timer);
         g_hash_table_remove(q->engine->requests, &q->id);
@@ -131,7 +158,7 @@ static void request_free(EngineRequest *q) {
 /* Takes it from the provider's hands, in our books. */
 static void request_unsend(EngineRequest *q) {
         if (q->sent)
-                *(q->type == CHANNEL_FETCH ? &q->engine->fetches_sent : &q->engine->lists_sent) -= 1;
+                *request_sent(q) -= 1;
         q->sent = false;
 }
 
@@ -205,12 +232,19 @@ static void request_done(EngineRequest *q, int r, uint32_t retry_after_ms, const
         }
         if (r > 0 || r < -4095)
                 r = -EPROTO;
-        if (r == 0) {
-                request_end(q, 0, NULL);
+        if (r == 0 || q->type == CHANNEL_LOGIN) {
+                request_end(q, r, q->type == CHANNEL_LOGIN ? detail : NULL);
                 return;
         }
-        bool again = error_is_passing(r) ||
-                     ((r == -EPROTO || r == -ECANCELED) && ++q->bad_answers < PROTO_TRIES);
+        /* Wrong bytes may be here already: as for another version, all of it goes. */
+        if (r == -EBADMSG && q->type == CHANNEL_FETCH) {
+                e->checksum_errors++;
+                request_end(q, -ESTALE, detail);
+                return;
+        }
+        bool again = !e->needs_login &&
+                     (error_is_passing(r) ||
+                      ((r == -EPROTO || r == -ECANCELED) && ++q->bad_answers < PROTO_TRIES));
         /* A listing that was reported in part cannot be begun again behind its reader's back. */
         wait = backoff_next(&q->backoff, g_random_int(), retry_after_ms);
         if (!again || now + (int64_t)wait * 1000 - q->progress > deadline(e)) {
@@ -245,9 +279,10 @@ static void request_send(EngineRequest *q) {
                         m.offset = 0;
                         m.length = q->size;
                 }
-                e->fetches_sent++;
-        } else
-                e->lists_sent++;
+        }
+        m.step = q->step;
+        m.text = q->text;
+        *request_sent(q) += 1;
         q->sent = true;
         q->tail = false;
         q->expected = m.offset;
@@ -255,10 +290,15 @@ static void request_send(EngineRequest *q) {
         if (q->progress == 0)
                 q->progress = g_get_monotonic_time();
         provider_send(e->provider, &m);
+        request_forget_text(q);
 }
 
 static void engine_pump(Engine *e) {
         if (e->state != ENGINE_SERVING || !e->provider)
+                return;
+        if (!g_queue_is_empty(&e->logins))
+                request_send(g_queue_peek_head(&e->logins));
+        if (e->needs_login)
                 return;
         for (;;) {
                 unsigned sent = e->lists_sent + e->fetches_sent;
@@ -295,13 +335,14 @@ static gboolean request_refuse(gpointer userdata) {
         EngineRequest *q = userdata;
 
         q->timer = 0;
-        request_end(q, -EIO, q->engine->detail);
+        request_end(q, engine_needs_login(q->engine) ? -EACCES : -EIO, q->engine->detail);
         return G_SOURCE_REMOVE;
 }
 
-/* A failed engine refuses, but through the loop: the caller has not stored the request yet. */
+/* An engine that failed, or needs a login, refuses, but through the loop: the caller has not stored the request yet. */
 static EngineRequest *request_begin(EngineRequest *q) {
-        if (q->engine->state == ENGINE_FAILED || q->engine->state == ENGINE_STOPPED)
+        if (q->engine->state == ENGINE_FAILED || q->engine->state == ENGINE_STOPPED ||
+            (engine_needs_login(q->engine) && q->type != CHANNEL_LOGIN))
                 q->timer = g_idle_add_full(G_PRIORITY_DEFAULT, request_refuse, q, NULL);
         else {
                 request_queue(q, false);
@@ -340,6 +381,16 @@ EngineRequest *engine_fetch(Engine *e, const struct stamp *stamp, uint64_t offse
         q->end = offset + length;
         q->data = data;
         return request_begin(q);
+}
+
+EngineRequest *engine_login(Engine *e, enum cs_login_step step, const char *text, engine_end_fn end,
+                            void *userdata) {
+        if (e->login)
+                return NULL;
+        e->login = request_new(e, CHANNEL_LOGIN, "", end, userdata);
+        e->login->step = step;
+        e->login->text = g_strdup(text);
+        return request_begin(e->login);
 }
 
 void engine_cancel(EngineRequest *q) {
@@ -399,10 +450,16 @@ static int message_data(EngineRequest *q, const struct channel_message *m, Provi
         return 0;
 }
 
+static void engine_condition(Engine *e, const struct channel_message *m);
+
 static int engine_message(void *userdata, const struct channel_message *m, ProviderData *data) {
         Engine *e = userdata;
         EngineRequest *q;
 
+        if (m->type == CHANNEL_CONDITION) {
+                engine_condition(e, m);
+                return 0;
+        }
         if (m->type == CHANNEL_CHANGED) {
                 e->callbacks->remote_changed(e->userdata, e, m->locator);
                 return 0;
@@ -416,7 +473,7 @@ static int engine_message(void *userdata, const struct channel_message *m, Provi
         case CHANNEL_DATA:
                 return message_data(q, m, data);
         case CHANNEL_ENTRIES:
-                if (q->type == CHANNEL_FETCH) {
+                if (q->type == CHANNEL_FETCH || q->type == CHANNEL_LOGIN) {
                         provider_data_release(data);
                         return -EPROTO;
                 }
@@ -451,18 +508,6 @@ static void engine_set_state(Engine *e, enum engine_state state, const char *det
                 e->callbacks->changed(e->userdata, e);
 }
 
-static void engine_ready(void *userdata, uint32_t flags, uint32_t max_requests) {
-        Engine *e = userdata;
-
-        if (e->state == ENGINE_SERVING)
-                return;
-        e->flags = flags;
-        e->provider_max = MIN(max_requests, CHANNEL_REQUESTS_MAX);
-        e->serving_since = g_get_monotonic_time();
-        log_about(LOG_INFO, engine_id(e), NULL, "the engine serves");
-        engine_set_state(e, ENGINE_SERVING, "");
-        engine_pump(e);
-}
 
 /* The ids of all requests: ending one may end others, so that pointers would not do. */
 static GArray *engine_request_ids(Engine *e) {
@@ -486,7 +531,70 @@ static int id_compare(gconstpointer a, gconstpointer b) {
         return x < y ? -1 : x > y;
 }
 
-/* The provider is gone: what it had goes back to the front of the queue. */
+/* What waits for a turn that will not come before somebody logged in. */
+static void engine_refuse_waiting(Engine *e) {
+        g_autoptr(GArray) ids = engine_request_ids(e);
+
+        for (guint i = 0; i < ids->len; i++) {
+                EngineRequest *q = engine_request(e, ids, i);
+                if (q && !q->sent && q->type != CHANNEL_LOGIN)
+                        request_end(q, -EACCES, e->detail);
+        }
+}
+
+/* The provider serves, in the condition that it told last. */
+static void engine_serve(Engine *e) {
+        bool was_told = e->login_told;
+
+        if (e->needs_login) {
+                g_autofree char *text = g_strdup_printf("%s: run \"cloudsyncctl login %s\"", e->condition,
+                                                        engine_id(e));
+                if (!was_told)
+                        log_about(LOG_WARNING, engine_id(e), NULL,
+                                  "needs a login, and until then what is not here cannot be read: %s", text);
+                e->login_told = true;
+                engine_set_state(e, ENGINE_SERVING, text);
+                engine_refuse_waiting(e);
+                engine_pump(e);
+                return;
+        }
+        e->login_told = false;
+        engine_set_state(e, ENGINE_SERVING, e->condition ? e->condition : "");
+        if (was_told) {
+                log_about(LOG_NOTICE, engine_id(e), NULL, "is logged in");
+                if (e->callbacks->logged_in)
+                        e->callbacks->logged_in(e->userdata, e);
+        }
+        engine_pump(e);
+}
+
+static void engine_condition(Engine *e, const struct channel_message *m) {
+        g_free(e->condition);
+        e->condition = g_utf8_make_valid(m->detail, -1);
+        e->needs_login = m->condition == CS_CONDITION_NEEDS_LOGIN;
+        if (e->needs_login && !*e->condition) {
+                g_free(e->condition);
+                e->condition = g_strdup("nobody is logged in");
+        }
+        if (e->state == ENGINE_SERVING)
+                engine_serve(e);
+}
+
+static void engine_ready(void *userdata, uint32_t flags, uint32_t max_requests) {
+        Engine *e = userdata;
+
+        if (e->state == ENGINE_SERVING)
+                return;
+        e->flags = flags;
+        e->provider_max = MIN(max_requests, CHANNEL_REQUESTS_MAX);
+        e->serving_since = g_get_monotonic_time();
+        log_about(LOG_INFO, engine_id(e), NULL, "the engine serves");
+        e->state = ENGINE_SERVING;
+        engine_serve(e);
+}
+
+/* The provider is gone: what it had goes back to the front of the queue, but for a login: its
+ * code may be used up, and its page belonged to that process. */
 static void engine_take_back(Engine *e) {
         g_autoptr(GArray) ids = engine_request_ids(e);
 
@@ -494,11 +602,13 @@ static void engine_take_back(Engine *e) {
         g_array_sort(ids, id_compare);
         for (guint i = ids->len; i-- > 0;) {
                 EngineRequest *q = engine_request(e, ids, i);
-                if (!q->sent)
+                if (!q || !q->sent)
                         continue;
                 request_unsend(q);
                 if (q->cancelled)
                         request_free(q);
+                else if (q->type == CHANNEL_LOGIN)
+                        request_end(q, -ECONNRESET, "the engine was restarted meanwhile: begin the login again");
                 else
                         request_queue(q, true);
         }
@@ -518,6 +628,8 @@ static void engine_drop_provider(Engine *e) {
         g_clear_pointer(&e->provider, provider_close);
         e->attached_pid = 0;
         e->provider_max = 0;
+        e->needs_login = false; /* the next one says for itself */
+        g_clear_pointer(&e->condition, g_free);
         engine_take_back(e);
 }
 
@@ -665,6 +777,16 @@ static void engine_spawn(Engine *e) {
                 e->callbacks->changed(e->userdata, e);
 }
 
+static void engine_send_token(Engine *e) {
+        char *token = credential_token(engine_id(e));
+
+        if (token)
+                provider_send(e->provider, &(struct channel_message){.type = CHANNEL_SETTING,
+                                                                     .key = CS_SETTING_TOKEN,
+                                                                     .value = token});
+        credential_forget(token);
+}
+
 int engine_attach(Engine *e, uid_t uid, pid_t pid, int *ret_channel, Failure *failure) {
         g_autofree char *state_dir = engine_state_dir(e);
         const Registration *r = e->registration;
@@ -698,6 +820,7 @@ int engine_attach(Engine *e, uid_t uid, pid_t pid, int *ret_channel, Failure *fa
                 provider_send(e->provider, &(struct channel_message){.type = CHANNEL_SETTING,
                                                                      .key = key,
                                                                      .value = value});
+        engine_send_token(e);
         provider_send(e->provider, &(struct channel_message){.type = CHANNEL_START});
         *ret_channel = peer;
         return 0;
@@ -744,7 +867,7 @@ static gboolean engine_tick(gpointer userdata) {
                 e->started = now;
                 engine_end_provider(e, "its host did not become ready");
         }
-        if (e->provider && e->state == ENGINE_SERVING && e->lists_sent + e->fetches_sent > 0 &&
+        if (e->provider && e->state == ENGINE_SERVING && e->lists_sent + e->fetches_sent + e->logins_sent > 0 &&
             provider_ping(e->provider) > HANG_LIMIT) {
                 log_about(LOG_WARNING, engine_id(e), NULL, "its host hangs: ending it");
                 engine_end_provider(e, "its host hung");
@@ -796,6 +919,7 @@ void engine_free(Engine *e) {
         g_source_remove(e->tick_timer);
         g_hash_table_unref(e->requests);
         registration_free(e->registration);
+        g_free(e->condition);
         g_free(e->detail);
         g_free(e);
 }
@@ -816,6 +940,10 @@ bool engine_has_ranges(const Engine *e) {
         return !(e->flags & CS_ENGINE_NO_RANGES);
 }
 
+bool engine_needs_login(const Engine *e) {
+        return e->state == ENGINE_SERVING && e->needs_login;
+}
+
 void engine_count_directories(Engine *e, int64_t listed, int64_t pending) {
         bool busy = e->directories_pending > 0;
 
@@ -834,7 +962,7 @@ static const char *engine_state_name(const Engine *e) {
         case ENGINE_STARTING:
                 return "starting";
         case ENGINE_SERVING:
-                return e->directories_pending ? "listing" : "ready";
+                return e->needs_login ? "needs-login" : e->directories_pending ? "listing" : "ready";
         case ENGINE_FAILED:
                 return "failed";
         case ENGINE_STOPPED:
@@ -855,6 +983,7 @@ void engine_info(const Engine *e, struct engine_info *ret) {
                 .entries_skipped = e->entries_skipped,
                 .bytes_fetched = e->bytes_fetched,
                 .fetch_errors = e->fetch_errors,
+                .checksum_errors = e->checksum_errors,
                 .host_restarts = e->host_restarts,
                 .transfers_active = e->fetches_sent,
         };

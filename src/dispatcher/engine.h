@@ -7,7 +7,8 @@
  * States:
  *   STARTING  a host was spawned (or will be, after a backoff) and is not READY yet;
  *             requests wait in the queue
- *   SERVING   the provider answers
+ *   SERVING   the provider answers. While it says that a login is needed, requests are
+ *             answered -EACCES at once and none is sent; a login makes it serve again
  *   FAILED    given up: too many crashes in a row, or the module said FAILED;
  *             requests are answered -EIO at once
  *   STOPPED   unregistered or the daemon stops
@@ -19,6 +20,7 @@
  * so a dead, hanging or late one cannot do harm: its messages go nowhere.
  */
 
+#include "cloudsync/engine.h"
 #include "dispatcher/failure.h"
 #include "dispatcher/registration.h"
 
@@ -34,11 +36,11 @@ enum engine_state { ENGINE_STARTING, ENGINE_SERVING, ENGINE_FAILED, ENGINE_STOPP
 struct engine_info { /* for the bus */
         const Registration *registration;
         enum engine_state state;
-        const char *state_name; /* "starting" "listing" "ready" "failed" "stopped" */
+        const char *state_name; /* "starting" "needs-login" "listing" "ready" "failed" "stopped" */
         const char *detail;     /* never NULL */
         pid_t pid;              /* or 0 */
         uint64_t directories_listed, directories_pending, entries_skipped;
-        uint64_t bytes_fetched, fetch_errors, host_restarts;
+        uint64_t bytes_fetched, fetch_errors, checksum_errors, host_restarts;
         uint32_t transfers_active;
 };
 void engine_info(const Engine *engine, struct engine_info *ret);
@@ -63,6 +65,8 @@ struct engine_options {
 struct engine_callbacks {
         void (*changed)(void *userdata, Engine *engine);                      /* state, detail, pid */
         void (*remote_changed)(void *userdata, Engine *engine, const char *locator);
+        /* Somebody logged in: what failed for want of it may be asked for again. */
+        void (*logged_in)(void *userdata, Engine *engine);
 };
 
 /* `options` and `callbacks` are borrowed for the engine's life. Takes `registration`. */
@@ -74,6 +78,8 @@ void engine_start(Engine *engine);
 const Registration *engine_registration(const Engine *engine);
 enum engine_state engine_state_of(const Engine *engine);
 bool engine_has_ranges(const Engine *engine);
+/* Its provider says so: whatever fails meanwhile needs no line of its own in the log. */
+bool engine_needs_login(const Engine *engine);
 int engine_attach(Engine *engine, uid_t uid, pid_t pid, int *ret_channel, Failure *failure);
 /* For status: the namespace's share, kept by the lister. */
 void engine_count_directories(Engine *engine, int64_t listed, int64_t pending);
@@ -95,6 +101,10 @@ EngineRequest *engine_stat(Engine *engine, const char *locator, engine_entries_f
 struct stamp;
 EngineRequest *engine_fetch(Engine *engine, const struct stamp *stamp, uint64_t offset,
                             uint64_t length, engine_data_fn data, engine_end_fn end, void *userdata);
+/* One step of a login. The end's `detail` is the reply when r is 0. Never sent twice: a host that
+ * ends meanwhile ends it, too. NULL: one is under way already. */
+EngineRequest *engine_login(Engine *engine, enum cs_login_step step, const char *text,
+                            engine_end_fn end, void *userdata);
 /* Nobody wants it any more: no callback follows. */
 void engine_cancel(EngineRequest *request);
 /* In front of all that waits (a reader waits for a directory). */

@@ -451,9 +451,12 @@ void file_fail(File *file, int error, const char *detail) {
 
 static void file_failed(File *file) {
         g_autofree char *name = file_name(file);
+        const Engine *engine = file_engine(file);
+        /* All of them fail then, and the engine has said why. */
+        bool no_login = file->error == -EACCES && engine && engine_needs_login(engine);
         int r = reader_errno(file->error);
 
-        if (file->error != -ESHUTDOWN && !file->files->denying)
+        if (file->error != -ESHUTDOWN && !file->files->denying && !no_login)
                 log_about(LOG_WARNING, file->stamp.engine, name, "cannot be read: %s%s%s",
                           strerror(-file->error), file->detail && *file->detail ? ": " : "",
                           file->detail ? file->detail : "");

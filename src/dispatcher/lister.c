@@ -305,8 +305,11 @@ static gboolean node_retry(gpointer userdata) {
 }
 
 static void node_failed(Node *node) {
+        const Engine *engine = node_engine(node);
+        bool no_login = node->r == -EACCES && engine && engine_needs_login(engine);
+
         node->fd = fd_close(node->fd);
-        if (node->r != -ESHUTDOWN && !node->lister->denying)
+        if (node->r != -ESHUTDOWN && !node->lister->denying && !no_login)
                 log_about(LOG_WARNING, node->engine, node->locator, "the directory cannot be listed: %s%s%s",
                           strerror(-node->r), node->detail && *node->detail ? ": " : "",
                           node->detail ? node->detail : "");
@@ -644,6 +647,18 @@ static void lister_wake(Lister *l, Engine *engine) {
                 node->retry_s = RETRY_FIRST_S;
                 if (node->retry_timer)
                         node_begin(node);
+        }
+}
+
+void lister_logged_in(Lister *l, Engine *engine) {
+        g_autoptr(GList) all = g_hash_table_get_values(l->nodes);
+
+        for (GList *i = all; i; i = i->next) {
+                Node *node = i->data;
+                if (!node->retry_timer || strcmp(node->engine, engine_id(engine)) != 0)
+                        continue;
+                node->retry_s = RETRY_FIRST_S;
+                node_begin(node);
         }
 }
 

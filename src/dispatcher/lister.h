@@ -39,6 +39,8 @@ void lister_free(Lister *lister);
 void lister_resume(Lister *lister, void (*done)(void *userdata, int r), void *userdata);
 /* Makes the engine's directory, and lists it if it is not. */
 int lister_add_engine(Lister *lister, Engine *engine, Failure *failure);
+/* What could not be listed is asked for again at once. */
+void lister_logged_in(Lister *lister, Engine *engine);
 /* Somebody opens or reads a watched directory. Takes the request. */
 void lister_event(Lister *lister, Request *request);
 /* Lists a directory again (`fd`: private mount). Takes the request (a call). */

@@ -111,6 +111,8 @@ void provider_send(Provider *p, const struct channel_message *message) {
                         p->out = loop_watch(p->fd, G_IO_OUT, provider_writable, p);
         } else if (r < 0)
                 provider_break(p, r == -EAGAIN ? "it does not read its channel" : "the channel broke");
+        if (message->type == CHANNEL_LOGIN || message->type == CHANNEL_SETTING)
+                explicit_bzero(packet, (size_t)length); /* secrets */
 }
 
 int64_t provider_ping(Provider *p) {

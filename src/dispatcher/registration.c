@@ -87,6 +87,11 @@ static int check_setting(const char *key, const char *value, Failure *failure) {
                                    "the setting “%s” has a malformed name: 1 to %u of "
                                    "A-Z a-z 0-9 . _ - are allowed",
                                    name_printable(key, shown, sizeof(shown)), NAME_SETTING_KEY_MAX);
+        if (g_str_has_prefix(key, REGISTRATION_CREDENTIAL_PREFIX))
+                return failure_set(failure, -EINVAL, "InvalidSetting",
+                                   "“%s” is no setting: credentials are given by the service manager, "
+                                   "see cloudsync.conf(5)",
+                                   key);
         if (strcmp(key, REGISTRATION_HYDRATION_KEY) == 0)
                 return failure_set(failure, -EINVAL, "InvalidSetting",
                                    "“%s” is not a setting of the module: in a file it is "

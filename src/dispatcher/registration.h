@@ -32,6 +32,10 @@ int hydration_parse(const char *s, enum hydration *ret);
  * one of `settings`. */
 #define REGISTRATION_HYDRATION_KEY "hydration"
 
+/* What the service manager gives the service (credential.h) reaches an engine like a setting, and
+ * cannot be one. */
+#define REGISTRATION_CREDENTIAL_PREFIX "credential."
+
 typedef struct Registration {
         char *id, *module, *prefix;
         enum hydration hydration;

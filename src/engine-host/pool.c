@@ -81,6 +81,36 @@ void pool_push(struct session *s, struct cs_request *r) {
                 s->host.done(&s->host, r, -EAGAIN, 1000, "no thread could be started");
 }
 
+static void *run_alone(void *userdata) {
+        struct cs_request *r = userdata;
+        struct session *s = r->session;
+
+        request_run(r);
+        pthread_mutex_lock(&s->lock);
+        if (--s->n_running == 0)
+                pthread_cond_signal(&s->quiet);
+        pthread_mutex_unlock(&s->lock);
+        return NULL;
+}
+
+void pool_run_alone(struct session *s, struct cs_request *r) {
+        pthread_t thread;
+        int error;
+
+        pthread_mutex_lock(&s->lock);
+        s->n_running++; /* pool_drain() waits for it */
+        pthread_mutex_unlock(&s->lock);
+        error = pthread_create(&thread, NULL, run_alone, r);
+        if (error == 0) {
+                (void)pthread_detach(thread);
+                return;
+        }
+        pthread_mutex_lock(&s->lock);
+        s->n_running--;
+        pthread_mutex_unlock(&s->lock);
+        s->host.done(&s->host, r, -EAGAIN, 1000, "no thread could be started");
+}
+
 bool pool_withdraw(struct session *s, struct cs_request *r) {
         bool was_queued;
 

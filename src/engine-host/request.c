@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * request — a LIST, STAT or FETCH from its arrival to done(); see session.h
+ * request — a LIST, STAT, FETCH or LOGIN from its arrival to done(); see session.h
  *
- * It keeps a copy of its packet: the strings that an operation gets are those.
+ * It keeps a copy of its packet: the strings that an operation gets are those. A login's
+ * is a secret, and erased.
  */
 
 #include <errno.h>
@@ -23,6 +24,7 @@ struct cs_request *request_new(struct session *session, const void *packet, size
                 return NULL;
         }
         r->session = session;
+        r->length = length;
         r->id = r->message.request;
         r->type = r->message.type;
         r->refs = 1;
@@ -38,13 +40,34 @@ struct cs_request *request_ref(struct cs_request *r) {
 }
 
 void request_unref(struct cs_request *r) {
-        if (__atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL) == 0)
-                g_free(r);
+        if (__atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL) > 0)
+                return;
+        if (r->type == CHANNEL_LOGIN)
+                explicit_bzero(r->packet, r->length);
+        g_free(r);
 }
 
 bool request_is_cancelled(const struct cs_request *r) {
         return __atomic_load_n(&r->cancelled, __ATOMIC_ACQUIRE) ||
                __atomic_load_n(&r->session->dead, __ATOMIC_ACQUIRE);
+}
+
+static bool has_login(const struct cs_engine_ops *ops) {
+        return ops->struct_size >= offsetof(struct cs_engine_ops, login) + sizeof(ops->login) &&
+               ops->login;
+}
+
+static void run_login(struct cs_request *r) {
+        struct session *s = r->session;
+        char reply[CS_LOGIN_REPLY_MAX] = "";
+        int q = -EOPNOTSUPP;
+
+        if (has_login(s->ops)) {
+                q = s->ops->login(s->instance, (enum cs_login_step)r->message.step,
+                                  r->message.text, reply, sizeof(reply));
+                reply[sizeof(reply) - 1] = '\0';
+        }
+        s->host.done(&s->host, r, q, 0, reply);
 }
 
 void request_run(struct cs_request *r) {
@@ -62,6 +85,9 @@ void request_run(struct cs_request *r) {
                 break;
         case CHANNEL_STAT:
                 s->ops->stat(s->instance, r, m->locator);
+                break;
+        case CHANNEL_LOGIN:
+                run_login(r);
                 break;
         default:
                 fetch = (struct cs_fetch){

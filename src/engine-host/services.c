@@ -20,8 +20,6 @@
 #include "shared/log.h"
 #include "shared/names.h"
 
-#define EARLY_MAX 1000u /* changes before READY; everything is listed then anyway */
-
 static struct session *session_of(const struct cs_host *host) {
         return (struct session *)(uintptr_t)host;
 }
@@ -274,41 +272,26 @@ static void service_done(const struct cs_host *host, struct cs_request *r, int r
         request_retire(r);
 }
 
-static void send_changed(struct session *s, const char *locator) {
+static void service_changed(const struct cs_host *host, const char *locator) {
+        struct session *s = session_of(host);
         struct channel_message m = {.type = CHANNEL_CHANGED, .locator = locator};
 
         if (session_send(s, &m) == -EINVAL)
                 log_about(LOG_WARNING, s->id, NULL, "a changed directory's locator is too long");
 }
 
-/* An engine's watching thread may be faster than its open(). */
-static void service_changed(const struct cs_host *host, const char *locator) {
+static void service_condition(const struct cs_host *host, enum cs_condition condition,
+                              const char *text) {
         struct session *s = session_of(host);
-        bool ready;
+        char cut[CHANNEL_DETAIL_MAX + 1];
+        struct channel_message m = {.type = CHANNEL_CONDITION, .condition = condition, .detail = cut};
 
-        pthread_mutex_lock(&s->lock);
-        ready = s->ready;
-        if (!ready && s->early->len < EARLY_MAX)
-                g_ptr_array_add(s->early, g_strdup(locator ? locator : ""));
-        pthread_mutex_unlock(&s->lock);
-        if (ready)
-                send_changed(s, locator);
-}
-
-void services_ready(struct session *s) {
-        GPtrArray *early;
-
-        pthread_mutex_lock(&s->lock);
-        s->ready = true;
-        early = g_steal_pointer(&s->early);
-        pthread_mutex_unlock(&s->lock);
-        for (guint i = 0; i < early->len; i++)
-                send_changed(s, early->pdata[i]);
-        g_ptr_array_unref(early);
+        (void)g_strlcpy(cut, text ? text : "", sizeof(cut));
+        if (session_send(s, &m) == -EINVAL)
+                log_about(LOG_WARNING, s->id, NULL, "the engine reports an unknown condition");
 }
 
 void services_init(struct session *s) {
-        s->early = g_ptr_array_new_with_free_func(g_free);
         s->host.abi = CLOUDSYNC_ENGINE_ABI;
         s->host.struct_size = sizeof(s->host);
         s->host.setting = service_setting;
@@ -318,4 +301,5 @@ void services_init(struct session *s) {
         s->host.done = service_done;
         s->host.cancelled = service_cancelled;
         s->host.changed = service_changed;
+        s->host.condition = service_condition;
 }

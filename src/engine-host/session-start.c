@@ -29,7 +29,7 @@ static int send_fail(struct session *s, int error, const char *detail) {
 }
 
 static int add_setting(struct session *s, const struct channel_message *m) {
-        if (g_hash_table_size(s->settings) >= NAME_SETTINGS_MAX)
+        if (g_hash_table_size(s->settings) >= NAME_SETTINGS_MAX + 1) /* and CS_SETTING_TOKEN */
                 return -EBADMSG;
         g_hash_table_insert(s->settings, g_strdup(m->key), g_strdup(m->value));
         return 0;
@@ -94,7 +94,7 @@ static int check_settings(struct session *s, char *reason, size_t size) {
 
                 while (i->key && strcmp(i->key, key) != 0)
                         i++;
-                if (!i->key)
+                if (!i->key && strcmp(key, CS_SETTING_TOKEN) != 0)
                         log_about(LOG_WARNING, s->id, NULL, "the engine knows no setting '%s'",
                                   key);
         }
@@ -143,10 +143,7 @@ static int start(struct session *s) {
         ready.flags = s->ops->flags & (CS_ENGINE_NONBLOCKING | CS_ENGINE_NO_RANGES);
         log_about(LOG_DEBUG, s->id, NULL, "module %s is ready, %u requests at once", s->module,
                   s->max_workers);
-        if (session_send(s, &ready) < 0)
-                return EXIT_FAILURE;
-        services_ready(s);
-        return SESSION_GO_ON;
+        return session_send(s, &ready) < 0 ? EXIT_FAILURE : SESSION_GO_ON;
 }
 
 int session_start(struct session *s) {

@@ -144,7 +144,7 @@ static void cancel(struct session *s, struct cs_request *r) {
         flag_one(s, r);
         if (pool_withdraw(s, r))
                 s->host.done(&s->host, r, -ECANCELED, 0, NULL);
-        else if (s->ops->cancel)
+        else if (s->ops->cancel && r->type != CHANNEL_LOGIN)
                 s->ops->cancel(s->instance, r);
 }
 
@@ -179,7 +179,9 @@ static int begin(struct session *s, const void *packet, size_t length) {
                 request_unref(r);
                 return -EBADMSG;
         }
-        if (s->ops->flags & CS_ENGINE_NONBLOCKING)
+        if (r->type == CHANNEL_LOGIN)
+                pool_run_alone(s, r);
+        else if (s->ops->flags & CS_ENGINE_NONBLOCKING)
                 request_run(r);
         else
                 pool_push(s, r);
@@ -198,6 +200,7 @@ static int handle(struct session *s, const void *packet, size_t length) {
         case CHANNEL_LIST:
         case CHANNEL_STAT:
         case CHANNEL_FETCH:
+        case CHANNEL_LOGIN:
                 q = begin(s, packet, length);
                 break;
         case CHANNEL_RELEASE:

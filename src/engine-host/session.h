@@ -36,7 +36,7 @@ struct session;
 struct cs_request {
         struct session *session;
         uint64_t id;
-        enum channel_type type; /* LIST, STAT, FETCH */
+        enum channel_type type; /* LIST, STAT, FETCH, LOGIN */
         int refs;               /* atomic */
         int cancelled;          /* atomic */
         bool queued;            /* under lock: no operation was called yet */
@@ -52,6 +52,7 @@ struct cs_request {
         char first_skipped[64]; /* printable */
 
         struct channel_message message; /* its strings are in `packet` */
+        size_t length;                  /* of `packet` */
         char packet[];
 };
 
@@ -77,8 +78,6 @@ struct session {
         unsigned queue_length, n_workers, n_idle, n_running, max_workers;
         pthread_t workers[CHANNEL_REQUESTS_MAX];
         bool stopping;
-        bool ready;                        /* READY was sent, under lock */
-        GPtrArray *early;                  /* locators changed before that, under lock */
         bool opening;                      /* open() runs: its last error is kept */
         char last_error[CHANNEL_DETAIL_MAX]; /* under lock */
 
@@ -103,8 +102,6 @@ int session_take_slot(struct session *session, struct cs_request *request);
 
 /* services.c: fills in the functions of session->host. */
 void services_init(struct session *session);
-/* READY was sent: what waited for it follows. */
-void services_ready(struct session *session);
 
 /* request.c */
 struct cs_request *request_new(struct session *session, const void *packet, size_t length);
@@ -118,6 +115,8 @@ void request_retire(struct cs_request *request);
 
 /* pool.c: workers for engines that block. */
 void pool_push(struct session *session, struct cs_request *request);
+/* On a thread of its own, at once: what must not wait for the others, nor they for it. */
+void pool_run_alone(struct session *session, struct cs_request *request);
 /* Takes a request back that no worker has begun; false when it is too late. */
 bool pool_withdraw(struct session *session, struct cs_request *request);
 /* Waits until no request is open and no operation runs, at most `seconds`; then, if

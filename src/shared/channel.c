@@ -39,8 +39,8 @@ enum field_kind {
 
 enum field_id {
         REQUEST, VERSION, FLAGS, MAX_REQUESTS, OFFSET, LENGTH, SIZE, MTIME_SEC, MTIME_NSEC,
-        SLOT, COUNT, RESULT, RETRY_AFTER, SKIPPED, HAS_VERSION,
-        ID, MODULE, STATE_DIR, KEY, VALUE, LOCATOR, FILE_VERSION, DETAIL,
+        SLOT, COUNT, RESULT, RETRY_AFTER, SKIPPED, HAS_VERSION, STEP, CONDITION,
+        ID, MODULE, STATE_DIR, KEY, VALUE, LOCATOR, FILE_VERSION, DETAIL, TEXT,
         N_FIELDS,
 };
 
@@ -69,6 +69,8 @@ static const struct field {
         [RETRY_AFTER] = FIELD(U32, retry_after_ms, 0, UINT32_MAX),
         [SKIPPED] = FIELD(U32, skipped, 0, UINT32_MAX),
         [HAS_VERSION] = FIELD(BOOL, has_version, 0, 1),
+        [STEP] = FIELD(U32, step, CS_LOGIN_BEGIN, CS_LOGIN_LOGOUT),
+        [CONDITION] = FIELD(U32, condition, CS_CONDITION_GOOD, CS_CONDITION_NEEDS_LOGIN),
         [ID] = FIELD(STRING, id, 1, NAME_ID_MAX),
         [MODULE] = FIELD(STRING, module, 1, NAME_ID_MAX),
         [STATE_DIR] = FIELD(STRING, state_dir, 0, STATE_DIR_MAX),
@@ -77,6 +79,7 @@ static const struct field {
         [LOCATOR] = FIELD(STRING, locator, 0, CS_LOCATOR_MAX),
         [FILE_VERSION] = FIELD(STRING, file_version, 0, CS_VERSION_MAX),
         [DETAIL] = FIELD(STRING, detail, 0, DETAIL_MAX),
+        [TEXT] = FIELD(STRING, text, 0, CS_LOGIN_TEXT_MAX),
 #undef FIELD
 };
 
@@ -97,6 +100,7 @@ static const struct type {
         {CHANNEL_RELEASE, "RELEASE", BIT(SLOT)},
         {CHANNEL_QUIT, "QUIT", 0},
         {CHANNEL_PING, "PING", 0},
+        {CHANNEL_LOGIN, "LOGIN", BIT(REQUEST) | BIT(STEP) | BIT(TEXT)},
         {CHANNEL_READY, "READY", BIT(FLAGS) | BIT(MAX_REQUESTS)},
         {CHANNEL_FAILED, "FAILED", BIT(RESULT) | BIT(DETAIL)},
         {CHANNEL_ENTRIES, "ENTRIES", BIT(REQUEST) | BIT(LENGTH) | BIT(SLOT) | BIT(COUNT)},
@@ -105,6 +109,7 @@ static const struct type {
          BIT(REQUEST) | BIT(RESULT) | BIT(RETRY_AFTER) | BIT(SKIPPED) | BIT(DETAIL)},
         {CHANNEL_CHANGED, "CHANGED", BIT(LOCATOR)},
         {CHANNEL_PONG, "PONG", 0},
+        {CHANNEL_CONDITION, "CONDITION", BIT(CONDITION) | BIT(DETAIL)},
 };
 
 static const struct type *type_find(uint32_t type) {

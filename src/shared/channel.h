@@ -16,7 +16,8 @@
  *                ── RELEASE slot ───────────────────────▶  the slot may be reused
  *                ◀──────────────────────── DONE req, r ──  exactly once per req
  *                ── CANCEL req ─────────────────────────▶  DONE still follows
- *                ◀────────────────────────────── CHANGED   at any time after READY
+ *                ── LOGIN req, step, text ──────────────▶  DONE's detail is the reply
+ *                ◀─────────────────── CHANGED, CONDITION   at any time after START
  *                ── PING ───────────────────────────────▶  a PONG at once: the receiving
  *                ◀───────────────────────────────── PONG   thread never blocks
  *                ── QUIT ───────────────────────────────▶  host closes and exits
@@ -42,7 +43,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CHANNEL_VERSION 1u
+#define CHANNEL_VERSION 2u
 
 #define CHANNEL_PACKET_MAX 16384u      /* bytes, header included */
 #define CHANNEL_SLOT_SIZE (128u * 1024u)
@@ -65,6 +66,7 @@ enum channel_type {
         CHANNEL_RELEASE,
         CHANNEL_QUIT,
         CHANNEL_PING,
+        CHANNEL_LOGIN,
         /* host → dispatcher */
         CHANNEL_READY = 64,
         CHANNEL_FAILED,
@@ -73,6 +75,7 @@ enum channel_type {
         CHANNEL_DONE,
         CHANNEL_CHANGED,
         CHANNEL_PONG,
+        CHANNEL_CONDITION,
 };
 
 /* A parsed or to-be-built message. Strings are borrowed: from the packet after
@@ -81,7 +84,7 @@ enum channel_type {
  * them; the others are zero. */
 struct channel_message {
         enum channel_type type;
-        uint64_t request;    /* LIST STAT FETCH CANCEL ENTRIES DATA DONE: the dispatcher's id, not 0 */
+        uint64_t request;    /* LIST STAT FETCH LOGIN CANCEL ENTRIES DATA DONE: the dispatcher's id, not 0 */
 
         uint32_t version;    /* HELLO: CHANNEL_VERSION */
         uint32_t flags;      /* READY: CS_ENGINE_* */
@@ -100,6 +103,8 @@ struct channel_message {
         uint32_t retry_after_ms; /* DONE */
         uint32_t skipped;    /* DONE of LIST: entries out of bounds, which the host left out */
         bool has_version;    /* FETCH: version is set (may be told apart from "") */
+        uint32_t step;       /* LOGIN: enum cs_login_step */
+        uint32_t condition;  /* CONDITION: enum cs_condition */
 
         const char *id;      /* HELLO: the engine's id */
         const char *module;  /* HELLO: module name */
@@ -108,7 +113,8 @@ struct channel_message {
         const char *value;   /* SETTING */
         const char *locator; /* LIST STAT FETCH CHANGED */
         const char *file_version; /* FETCH */
-        const char *detail;  /* DONE FAILED: a sentence, or "" */
+        const char *detail;  /* DONE FAILED CONDITION: a sentence, or "" */
+        const char *text;    /* LOGIN: secret */
 };
 
 /* Bytes to packet and back. Pure.

@@ -34,8 +34,12 @@ static void test_no_login(void) {
                 expect_no_login(data);
         }
         g_assert_cmpint(calls_of("files/list_folder"), ==, 0);
+        g_assert_cmpint(box->fake->condition, ==, CS_CONDITION_NEEDS_LOGIN);
+        g_assert_cmpstr(box->fake->condition_text, ==, "nobody is logged in");
         box_login(box);
         expect_names(box, "", "f");
+        fake_await_condition(box->fake, CS_CONDITION_GOOD);
+        g_assert_cmpuint(box->fake->conditions, ==, 2); /* each told once */
 }
 
 static void test_expiry(void) {
@@ -97,9 +101,8 @@ static void test_revoked(void) {
         }
         credentials = g_build_filename(box->state_dir, "credentials", NULL);
         g_assert_false(g_file_test(credentials, G_FILE_TEST_EXISTS));
-        for (int i = 0; i < 500 && !fake_logged(box->fake, "cloudsyncctl login test"); i++)
-                g_usleep(10000);
-        g_assert_true(fake_logged(box->fake, "cloudsyncctl login test"));
+        fake_await_condition(box->fake, CS_CONDITION_NEEDS_LOGIN);
+        g_assert_nonnull(strstr(box->fake->condition_text, "revoked"));
         box_login(box);
         expect_names(box, "", "f");
         {
@@ -221,7 +224,85 @@ static void test_flow(void) {
         http_client_free(client);
 }
 
+static int login_step(struct box *box, enum cs_login_step step, const char *text, char **ret_reply) {
+        char reply[CS_LOGIN_REPLY_MAX] = "";
+        int r = box->fake->ops->login(box->fake->instance, step, text, reply, sizeof reply);
+
+        g_free(*ret_reply);
+        *ret_reply = g_strdup(reply);
+        return r;
+}
+
+static void expect_read(struct box *box, const char *name, const char *seed, uint64_t size) {
+        struct fake_entry auto_fake_entry *file = entry_get(box, "", name);
+        struct cs_request auto_request *data = fetch(box, file, 0, 0);
+
+        expect_bytes(data, seed, 0, size);
+}
+
+/* The operation that the host calls: in, out, and in again, in one process. */
+static void test_operation(void) {
+        g_autofree char *reply = NULL, *code = NULL;
+        struct box auto_box *box = NULL;
+
+        account_clear();
+        tell("{'do': 'write', 'path': '/f', 'seed': 's', 'size': 1000}");
+        box = box_new(false, NULL);
+        for (int i = 0; i < 2; i++) {
+                fake_await_condition(box->fake, CS_CONDITION_NEEDS_LOGIN);
+                g_assert_cmpint(login_step(box, CS_LOGIN_FINISH, "abc", &reply), ==, -EINVAL);
+                g_assert_cmpstr(reply, ==, "no login was begun");
+                g_assert_cmpint(login_step(box, CS_LOGIN_BEGIN, "", &reply), ==, 0);
+                g_free(code);
+                code = control_string("{'do': 'authorise', 'url': '%s'}", reply);
+                g_assert_cmpint(login_step(box, CS_LOGIN_FINISH, code, &reply), ==, 0);
+                g_assert_cmpint(box->fake->condition, ==, CS_CONDITION_GOOD); /* before it returned */
+                expect_names(box, "", "f");
+                expect_read(box, "f", "s", 1000);
+                g_assert_false(fake_logged(box->fake, code));
+                g_assert_cmpint(login_step(box, CS_LOGIN_LOGOUT, "", &reply), ==, 0);
+                g_assert_cmpstr(reply, ==, "");
+                g_assert_cmpint(box->fake->condition, ==, CS_CONDITION_NEEDS_LOGIN);
+        }
+        g_assert_cmpint(login_step(box, CS_LOGIN_LOGOUT, "", &reply), ==, 0);
+        g_assert_cmpstr(reply, ==, "nobody was logged in");
+        g_assert_cmpint(calls_of("auth/token/revoke"), ==, 2);
+}
+
+/* The service's own token is used while nobody has logged in, and never written down. */
+static void test_given_token(void) {
+        g_autofree char *token = NULL, *file = NULL, *text = NULL, *reply = NULL;
+        struct box auto_box *box = NULL;
+
+        account_clear();
+        tell("{'do': 'write', 'path': '/f', 'seed': 's', 'size': 1000}");
+        token = control_string("{'do': 'login'}");
+        box = box_new(false, CS_SETTING_TOKEN, token, NULL);
+        file = g_build_filename(box->state_dir, "credentials", NULL);
+        expect_names(box, "", "f");
+        expect_read(box, "f", "s", 1000);
+        g_assert_cmpuint(box->fake->conditions, ==, 0);
+        g_assert_false(fake_logged(box->fake, token));
+        g_assert_false(g_file_test(file, G_FILE_TEST_EXISTS));
+
+        tell("{'do': 'revoke_all'}, {'do': 'write', 'path': '/f', 'seed': 's', 'size': 1001}");
+        fake_await_condition(box->fake, CS_CONDITION_NEEDS_LOGIN);
+        g_assert_false(g_file_test(file, G_FILE_TEST_EXISTS));
+        box_login(box); /* a person's login comes first from now on */
+        fake_await_condition(box->fake, CS_CONDITION_GOOD);
+        box_restart(box);
+        expect_names(box, "", "f");
+        g_assert_true(g_file_get_contents(file, &text, NULL, NULL));
+        g_assert_null(strstr(text, token));
+        g_assert_cmpint(login_step(box, CS_LOGIN_LOGOUT, "", &reply), ==, 0);
+        g_assert_cmpint(box->fake->condition, ==, CS_CONDITION_NEEDS_LOGIN);
+        g_usleep(100000);
+        g_assert_cmpint(box->fake->condition, ==, CS_CONDITION_NEEDS_LOGIN);
+}
+
 void add_login_tests(void) {
+        g_test_add_func("/dropbox/login/operation", test_operation);
+        g_test_add_func("/dropbox/login/given-token", test_given_token);
         g_test_add_func("/dropbox/login/none", test_no_login);
         g_test_add_func("/dropbox/login/expiry", test_expiry);
         g_test_add_func("/dropbox/login/revoked", test_revoked);

@@ -135,6 +135,31 @@ static void fake_changed(const struct cs_host *host, const char *locator) {
         pthread_mutex_unlock(&fake->lock);
 }
 
+static void fake_condition(const struct cs_host *host, enum cs_condition condition, const char *text) {
+        struct fake *fake = (struct fake *)host;
+
+        pthread_mutex_lock(&fake->lock);
+        fake->condition = condition;
+        fake->conditions++;
+        g_free(fake->condition_text);
+        fake->condition_text = g_strdup(text ? text : "");
+        pthread_cond_broadcast(&fake->changed);
+        pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_await_condition(struct fake *fake, enum cs_condition condition) {
+        struct timespec until;
+
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += 60;
+        pthread_mutex_lock(&fake->lock);
+        while (fake->condition != condition)
+                if (pthread_cond_timedwait(&fake->changed, &fake->lock, &until) == ETIMEDOUT)
+                        g_error("the engine's condition is still %d (%s)", fake->condition,
+                                fake->condition_text);
+        pthread_mutex_unlock(&fake->lock);
+}
+
 struct fake *fake_open(const char *module_file, const char *const *settings, int *ret_result) {
         return fake_open_in(module_file, settings, NULL, ret_result);
 }
@@ -156,8 +181,10 @@ struct fake *fake_open_in(const char *module_file, const char *const *settings, 
                 .done = fake_done,
                 .cancelled = fake_cancelled,
                 .changed = fake_changed,
+                .condition = fake_condition,
         };
         fake->settings = settings;
+        fake->condition_text = g_strdup("");
         fake->log = g_string_new(NULL);
         fake->changes = g_string_new(NULL);
         pthread_mutex_init(&fake->lock, NULL);
@@ -169,7 +196,7 @@ struct fake *fake_open_in(const char *module_file, const char *const *settings, 
         g_assert_nonnull(fn);
         fake->ops = fn();
         g_assert_cmpuint(fake->ops->abi, ==, CLOUDSYNC_ENGINE_ABI);
-        g_assert_cmpuint(fake->ops->struct_size, ==, sizeof(struct cs_engine_ops));
+        g_assert_cmpuint(fake->ops->struct_size, <=, sizeof(struct cs_engine_ops));
         *ret_result = fake->ops->open(&fake->host, &fake->instance);
         return fake;
 }
@@ -180,6 +207,7 @@ void fake_close(struct fake *fake) {
         /* Not dlclose(): LeakSanitizer wants the symbols, and libcurl's globals stay anyway. */
         g_string_free(fake->log, TRUE);
         g_string_free(fake->changes, TRUE);
+        g_free(fake->condition_text);
         pthread_mutex_destroy(&fake->lock);
         pthread_cond_destroy(&fake->changed);
         g_free(fake);

@@ -55,6 +55,9 @@ struct fake {
         pthread_cond_t changed;
         GString *log; /* a line each, "LEVEL text\n" */
         GString *changes; /* what changed() was told, each with '\n' in front and behind */
+        enum cs_condition condition; /* as the engine told it last */
+        char *condition_text;        /* "" */
+        unsigned conditions;         /* how often */
         bool quiet;
 };
 
@@ -68,6 +71,9 @@ void fake_close(struct fake *fake);
 bool fake_logged(struct fake *fake, const char *text);
 /* Was changed() called for this locator? Forgets it. */
 bool fake_take_change(struct fake *fake, const char *locator);
+
+/* Waits until the engine is in this condition, at most 60 s. */
+void fake_await_condition(struct fake *fake, enum cs_condition condition);
 
 struct cs_request *request_new(struct fake *fake);
 void request_free(struct cs_request *request);

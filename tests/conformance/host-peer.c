@@ -279,8 +279,13 @@ static void take(struct peer *peer, const struct channel_message *m) {
         case CHANNEL_PONG:
                 peer->pongs++;
                 break;
+        case CHANNEL_CONDITION:
+                peer->condition = m->condition;
+                g_free(peer->why);
+                peer->why = g_strdup(m->detail);
+                break;
         default:
-                g_assert_true(peer->ready);
+                g_assert_cmpint(m->type, ==, CHANNEL_CHANGED);
                 g_free(peer->changed);
                 peer->changed = g_strdup(m->locator);
         }
@@ -330,6 +335,7 @@ void peer_free(struct peer *peer) {
         g_hash_table_unref(peer->replies);
         g_free(peer->detail);
         g_free(peer->changed);
+        g_free(peer->why);
         g_free(peer);
 }
 
@@ -371,6 +377,10 @@ struct reply *peer_fetch(struct peer *peer, const char *locator, const char *ver
                                  .has_version = version != NULL, .file_version = version,
                                  .size = size, .offset = offset, .length = length,
                                  .mtime_sec = 11, .mtime_nsec = 12));
+}
+
+struct reply *peer_login(struct peer *peer, enum cs_login_step step, const char *text) {
+        return ask(peer, MESSAGE(.type = CHANNEL_LOGIN, .step = step, .text = text));
 }
 
 void peer_cancel(struct peer *peer, const struct reply *reply) {

@@ -43,6 +43,8 @@ struct peer {
         uint32_t flags, max_requests;
         int failure;
         char *detail, *changed;
+        uint32_t condition;  /* the last one that was told */
+        char *why;           /* its sentence, or NULL */
         GHashTable *replies; /* &id → struct reply */
         uint64_t last_id;
         unsigned open, pongs;
@@ -84,6 +86,7 @@ struct reply *peer_list(struct peer *peer, const char *locator);
 struct reply *peer_stat(struct peer *peer, const char *locator);
 struct reply *peer_fetch(struct peer *peer, const char *locator, const char *version,
                          uint64_t size, uint64_t offset, uint64_t length);
+struct reply *peer_login(struct peer *peer, enum cs_login_step step, const char *text);
 void peer_cancel(struct peer *peer, const struct reply *reply);
 /* Steps until it is done. Replies live until the peer does. */
 struct reply *peer_finish(struct peer *peer, struct reply *reply);

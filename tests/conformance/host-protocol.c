@@ -36,10 +36,47 @@ static void test_ready(const void *module) {
         g_assert_cmpuint(peer->flags, ==,
                          strcmp(module, "scenario") == 0 ? CS_ENGINE_NO_RANGES
                                                          : CS_ENGINE_NONBLOCKING);
-        /* said in open() already, but it follows READY */
-        while (!peer->changed)
-                g_assert_true(peer_step(peer));
-        g_assert_cmpstr(peer->changed, ==, "some/dir");
+        g_assert_cmpstr(peer->changed, ==, "some/dir"); /* said in open() already */
+        peer_quit(peer);
+}
+
+/* A login has its own thread: it waits for nothing, and nothing waits for it. */
+static void test_login(const void *module) {
+        struct peer *peer = peer_ready(module, SETTINGS("needs_login", "nobody", CS_SETTING_TOKEN, "tok"));
+        g_autofree char *text = g_strnfill(CS_LOGIN_TEXT_MAX, 't');
+        struct reply *reply;
+
+        g_assert_cmpuint(peer->condition, ==, CS_CONDITION_NEEDS_LOGIN); /* said before READY */
+        g_assert_cmpstr(peer->why, ==, "nobody");
+        for (int i = 0; i < 96; i++)
+                (void)peer_fetch(peer, "stuck", "v", 10, 0, 10);
+        reply = peer_finish(peer, peer_login(peer, CS_LOGIN_BEGIN, ""));
+        g_assert_cmpint(reply->result, ==, 0);
+        g_assert_cmpstr(reply->detail, ==, "https://example.net/tok");
+        reply = peer_finish(peer, peer_login(peer, CS_LOGIN_FINISH, "bad"));
+        g_assert_cmpint(reply->result, ==, -EACCES);
+        g_assert_cmpstr(reply->detail, ==, "bad");
+        g_assert_cmpuint(peer->condition, ==, CS_CONDITION_NEEDS_LOGIN);
+        reply = peer_finish(peer, peer_login(peer, CS_LOGIN_FINISH, text));
+        g_assert_cmpint(reply->result, ==, 0);
+        g_assert_cmpuint(strlen(reply->detail), ==, CS_LOGIN_REPLY_MAX - 1);
+        g_assert_cmpuint(peer->condition, ==, CS_CONDITION_GOOD); /* before DONE */
+        reply = peer_finish(peer, peer_login(peer, CS_LOGIN_LOGOUT, ""));
+        g_assert_cmpint(reply->result, ==, 0);
+        g_assert_cmpuint(strlen(reply->detail), ==, CS_LOGIN_REPLY_MAX - 1);
+        g_assert_cmpstr(peer->why, ==, "logged out");
+        for (uint64_t id = 1; id <= 96; id++)
+                peer_cancel(peer, &(struct reply){.id = id});
+        peer_finish_all(peer);
+        peer_quit(peer);
+}
+
+/* `login` lies behind the end of an older module's table, and is no business of the host's. */
+static void test_no_login(const void *module) {
+        struct peer *peer = peer_ready("liar", NULL);
+        struct reply *reply = peer_finish(peer, peer_login(peer, CS_LOGIN_BEGIN, ""));
+
+        g_assert_cmpint(reply->result, ==, -EOPNOTSUPP);
         peer_quit(peer);
 }
 
@@ -441,7 +478,7 @@ void add_protocol_tests(void) {
                 const char *name;
                 void (*run)(const void *);
         } tests[] = {
-                {"ready", test_ready}, {"fetch", test_fetch}, {"arguments", test_arguments},
+                {"ready", test_ready}, {"login", test_login}, {"fetch", test_fetch}, {"arguments", test_arguments},
                 {"lies", test_lies}, {"names", test_names}, {"stat", test_stat},
                 {"million", test_million}, {"backpressure", test_backpressure},
                 {"cancel", test_cancel}, {"queue", test_queue}, {"ping", test_ping},
@@ -459,4 +496,5 @@ void add_protocol_tests(void) {
 
                         g_test_add_data_func(path, modules[m], tests[i].run);
                 }
+        g_test_add_data_func("/host/no-login", NULL, test_no_login);
 }

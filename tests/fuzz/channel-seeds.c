@@ -78,6 +78,9 @@ int main(int argc, char **argv) {
              .retry_after_ms = 1000, .skipped = 2, .detail = "the server closed the connection");
         SAVE("", .type = CHANNEL_CHANGED, .locator = "a");
         SAVE("", .type = CHANNEL_PONG);
+        SAVE("", .type = CHANNEL_LOGIN, .request = 5, .step = CS_LOGIN_FINISH, .text = "code");
+        SAVE("", .type = CHANNEL_CONDITION, .condition = CS_CONDITION_NEEDS_LOGIN,
+             .detail = "nobody is logged in");
 
         for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
                 char name[32];

@@ -4,71 +4,12 @@
 (tests/servers/dropbox_api.py)."""
 
 import errno
-import hashlib
-import json
-import os
-import pwd
-import subprocess
-import sys
-import urllib.request
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
-from support.processes import wait_until
-from support.settings import TESTS
-
-SERVER = os.path.join(TESTS, 'servers', 'dropbox_api.py')
+from support.dropbox import DropboxTest, made_up
 
 
-def made_up(seed, size):
-    """As dropbox_api.py makes it up."""
-    digests = (hashlib.sha256(b'%s-%d' % (seed.encode(), i)).digest() for i in range(size // 32 + 1))
-    return b''.join(digests)[:size]
-
-
-class Dropbox(CloudsyncTest):
-    @classmethod
-    def make(cls):
-        super().make()
-        cls.server = subprocess.Popen([sys.executable, SERVER, '0'], stdout=subprocess.PIPE, text=True)
-        cls.hosts = json.loads(cls.server.stdout.readline())
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.terminate()
-        cls.server.wait()
-        cls.server.stdout.close()
-        super().tearDownClass()
-
-    def control(self, *steps):
-        with urllib.request.urlopen(self.hosts['www'] + '/.control', json.dumps(steps).encode()) as answer:
-            return json.load(answer)
-
-    def login(self, engine):
-        """As `cloudsyncctl login` will leave it."""
-        directory = os.path.join(self.store.state, 'engines', engine)
-        wait_until(lambda: os.path.isdir(directory), 'the engine has its state directory')
-        user = pwd.getpwnam('nobody')
-        temporary = os.path.join(directory, 'credentials.test')
-        with open(temporary, 'w', encoding='ascii') as f:
-            os.fchmod(f.fileno(), 0o600)
-            os.fchown(f.fileno(), user.pw_uid, user.pw_gid)
-            json.dump({'refresh_token': self.control({'do': 'login'})[0]}, f)
-        os.rename(temporary, os.path.join(directory, 'credentials'))
-
-    def dropbox(self, *steps, login=True, **settings):
-        self.control({'do': 'clear'}, {'do': 'set', 'longpoll_s': 5}, *steps)
-        name = self.engine(module='dropbox', wait=None, app_key='testappkey',
-                           **{host + '_url': url for host, url in self.hosts.items()}, **settings)
-        if login:
-            self.login(name)
-            self.store.wait_state(name, 'ready')
-        return name
-
-    def names(self, *parts):
-        return sorted(os.listdir(self.file(*parts)))
-
-    def await_names(self, names, *parts):
-        wait_until(lambda: self.names(*parts) == names, '%r has %r' % (parts, names))
+class Dropbox(DropboxTest):
 
     def test_tree(self):
         self.dropbox({'do': 'write', 'path': '/Docs/A file.txt', 'text': 'hello', 'modified': 1600000000},
@@ -116,21 +57,6 @@ class Dropbox(CloudsyncTest):
         self.assertEqual(self.read_error(self.file('never')), errno.EIO)
         self.control({'do': 'no_faults'})
         self.assertBytes(self.read(self.file('never')), made_up('n', 2 * MIB))
-
-    def test_login(self):
-        name = self.dropbox({'do': 'write', 'path': '/f', 'text': 'x'}, {'do': 'write', 'path': '/g', 'text': 'y'},
-                            login=False)
-        self.login(name)
-        self.await_names(['f', 'g'])
-        self.assertBytes(self.read(self.file('f')), b'x')
-        self.control({'do': 'revoke_all'})
-        self.assertEqual(self.read_error(self.file('g')), errno.EIO)
-        self.assertIn(b'cloudsyncctl login ' + name.encode(), self.store.daemon.log_text())
-        self.login(name)
-        wait_until(lambda: self.read_error(self.file('g')) == 0, 'the new login works')
-        self.assertBytes(self.read(self.file('g')), b'y')
-        with open('/proc/%d/cmdline' % self.store.host_pid(name), 'rb') as f:
-            self.assertNotIn(b'rt', f.read().split(b'\0'))
 
 
 if __name__ == '__main__':

@@ -739,6 +739,11 @@ class Control:
         return authorise(args['url'])
 
     @staticmethod
+    def secrets(args):
+        """All tokens that are valid now."""
+        return sorted(SERVER.refresh_tokens) + sorted(SERVER.access_tokens)
+
+    @staticmethod
     def revoke_all(args):
         SERVER.refresh_tokens.clear()
         SERVER.access_tokens.clear()

@@ -54,6 +54,7 @@ void fake_stop(void) {
         fake_release(-EIO, NULL);
         g_ptr_array_unref(fake.engines);
         g_free(fake.store_path);
+        g_free(fake.login_text);
         (void)close(fake.root_fd);
 }
 
@@ -246,6 +247,38 @@ static void later(daemon_done_fn done, void *userdata) {
                 g_queue_push_tail(&fake.waiting, waiting);
         else
                 g_idle_add(end_one, waiting);
+}
+
+struct login {
+        daemon_login_fn done;
+        void *userdata;
+        int r;
+};
+
+static gboolean end_login(void *data) {
+        struct login *login = data;
+        g_auto(Failure) failure = FAILURE_INIT;
+
+        if (login->r < 0)
+                (void)failure_set(&failure, login->r, "LoginFailed", "The code is wrong");
+        login->done(login->userdata, login->r, "said \xff", login->r < 0 ? &failure : NULL);
+        g_free(login);
+        return G_SOURCE_REMOVE;
+}
+
+int daemon_login(Daemon *daemon, const char *id, enum cs_login_step step, const char *text,
+                 daemon_login_fn done, void *userdata, Failure *failure) {
+        struct login *login;
+
+        if (!daemon_engine(daemon, id))
+                return failure_set(failure, -ENOENT, "NoSuchEngine", "There is no such engine");
+        fake.login_step = step;
+        g_free(fake.login_text);
+        fake.login_text = g_strdup(text);
+        login = g_new(struct login, 1);
+        *login = (struct login){done, userdata, strcmp(text, "wrong") == 0 ? -EACCES : 0};
+        g_idle_add(end_login, login);
+        return 0;
 }
 
 void daemon_hydrate(Daemon *daemon, int fd, uid_t uid, daemon_done_fn done, void *userdata) {

@@ -16,6 +16,8 @@ struct fake {
         unsigned hydrations, refreshes;
         uid_t hydrate_uid;
         bool recursive;
+        enum cs_login_step login_step; /* of the last one */
+        char *login_text;
         bool hold; /* hydrations wait for fake_release() */
         uid_t attach_uid;
         pid_t attach_pid;

@@ -413,6 +413,30 @@ static void test_user(void) {
         tear_down();
 }
 
+static void test_login(void) {
+        g_autofree char *long_code = g_strdup_printf("'%s'", g_strnfill(CS_LOGIN_TEXT_MAX + 1, 'c'));
+
+        set_up();
+        register_web();
+        expect(0, "s \"said", CALL, "Login", "s", "web");
+        g_assert_cmpint(fake.login_step, ==, CS_LOGIN_BEGIN);
+        g_assert_cmpstr(fake.login_text, ==, "");
+        expect(0, "s \"said", CALL, "FinishLogin", "ss", "web", "the-code");
+        g_assert_cmpint(fake.login_step, ==, CS_LOGIN_FINISH);
+        g_assert_cmpstr(fake.login_text, ==, "the-code");
+        expect(0, "s \"said", CALL, "Logout", "s", "web");
+        g_assert_cmpint(fake.login_step, ==, CS_LOGIN_LOGOUT);
+        expect_name("LoginFailed", "FinishLogin", "'web'", "'wrong'", NULL);
+        expect_name("LoginFailed", "FinishLogin", "'web'", long_code, NULL);
+        expect_name("NoSuchEngine", "Login", "'nothing'", NULL);
+        fake.login_step = 0;
+        expect_error(NOBODY, "Only root", CALL, "Login", "s", "web");
+        expect_error(NOBODY, "Only root", CALL, "FinishLogin", "ss", "web", "c");
+        expect_error(NOBODY, "Only root", CALL, "Logout", "s", "web");
+        g_assert_cmpint(fake.login_step, ==, 0);
+        tear_down();
+}
+
 static void test_files(void) {
         g_autofree char *absolute = g_build_filename(store, "public", NULL);
 
@@ -872,6 +896,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/bus/error-names", test_error_names);
         g_test_add_func("/bus/user", test_user);
         g_test_add_func("/bus/files", test_files);
+        g_test_add_func("/bus/login", test_login);
         g_test_add_func("/bus/secrets", test_secrets);
         g_test_add_func("/bus/transfers", test_transfers);
         g_test_add_func("/bus/limit", test_limit);

@@ -49,6 +49,9 @@ static void assert_equal(const struct channel_message *a, const struct channel_m
         g_assert_cmpstr(a->locator, ==, b->locator ?: "");
         g_assert_cmpstr(a->file_version, ==, b->file_version ?: "");
         g_assert_cmpstr(a->detail, ==, b->detail ?: "");
+        g_assert_cmpstr(a->text, ==, b->text ?: "");
+        g_assert_cmpuint(a->step, ==, b->step);
+        g_assert_cmpuint(a->condition, ==, b->condition);
 }
 
 #define M(...) (&(struct channel_message){__VA_ARGS__})
@@ -87,6 +90,10 @@ static const struct channel_message *const *samples(size_t *ret_n) {
                  .skipped = 3, .detail = "because"},
                 {.type = CHANNEL_CHANGED, .locator = "dir"},
                 {.type = CHANNEL_CHANGED},
+                {.type = CHANNEL_LOGIN, .request = 8, .step = CS_LOGIN_BEGIN},
+                {.type = CHANNEL_LOGIN, .request = 8, .step = CS_LOGIN_FINISH, .text = "code"},
+                {.type = CHANNEL_CONDITION, .detail = "listing"},
+                {.type = CHANNEL_CONDITION, .condition = CS_CONDITION_NEEDS_LOGIN, .detail = "why"},
         };
         static const struct channel_message *pointers[G_N_ELEMENTS(list)];
 
@@ -155,15 +162,17 @@ static void test_bounds(void) {
         g_autofree char *version = repeat('v', CS_VERSION_MAX), *version1 = repeat('v', CS_VERSION_MAX + 1);
         g_autofree char *value = repeat('x', 8192), *value1 = repeat('x', 8193);
         g_autofree char *detail1 = repeat('d', CHANNEL_DETAIL_MAX + 1);
+        g_autofree char *text = repeat('t', CS_LOGIN_TEXT_MAX), *text1 = repeat('t', CS_LOGIN_TEXT_MAX + 1);
         const struct channel_message *good[] = {
+                M(.type = CHANNEL_LOGIN, .request = 1, .step = CS_LOGIN_FINISH, .text = text),
                 M(.type = CHANNEL_LIST, .request = 1, .locator = locator),
                 M(.type = CHANNEL_SETTING, .key = "k", .value = value),
                 M(.type = CHANNEL_FETCH, .request = 1, .locator = locator, .length = 1, .size = 1,
                   .has_version = true, .file_version = version),
         };
         const struct channel_message *bad[] = {
-                M(.type = 0), M(.type = CHANNEL_PING + 1), M(.type = CHANNEL_READY - 1),
-                M(.type = CHANNEL_PONG + 1), M(.type = -1),
+                M(.type = 0), M(.type = CHANNEL_LOGIN + 1), M(.type = CHANNEL_READY - 1),
+                M(.type = CHANNEL_CONDITION + 1), M(.type = -1),
                 M(.type = CHANNEL_LIST, .request = 0),
                 M(.type = CHANNEL_LIST, .request = 1, .locator = locator1),
                 M(.type = CHANNEL_SETTING, .key = "", .value = "v"),
@@ -202,6 +211,12 @@ static void test_bounds(void) {
                 M(.type = CHANNEL_DATA, .request = 1, .length = CHANNEL_SLOT_SIZE + 1),
                 M(.type = CHANNEL_DATA, .request = 1, .length = 2, .offset = INT64_MAX - 1),
                 M(.type = CHANNEL_DATA, .request = 1, .length = 1, .slot = CHANNEL_SLOTS),
+                M(.type = CHANNEL_LOGIN, .request = 1),
+                M(.type = CHANNEL_LOGIN, .request = 1, .step = CS_LOGIN_LOGOUT + 1),
+                M(.type = CHANNEL_LOGIN, .step = CS_LOGIN_BEGIN),
+                M(.type = CHANNEL_LOGIN, .request = 1, .step = CS_LOGIN_FINISH, .text = text1),
+                M(.type = CHANNEL_CONDITION, .condition = CS_CONDITION_NEEDS_LOGIN + 1),
+                M(.type = CHANNEL_CONDITION, .detail = detail1),
                 M(.type = CHANNEL_DONE, .request = 1, .result = 1),
                 M(.type = CHANNEL_DONE, .request = 1, .result = INT32_MIN),
         };

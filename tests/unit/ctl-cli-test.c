@@ -9,6 +9,7 @@
 #include <glib.h>
 #include <json-c/json.h>
 #include <pty.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -128,6 +129,7 @@ static void test_status(struct fake *f, gconstpointer data) {
         assert_has(run.out, "could read zeros until it is back");
         assert_has(run.out, "1,200, 3 to go");
         assert_has(run.out, "its host died 5 times");
+        assert_has(run.out, "41 fetches brought content");
         assert_has(run.out, "slow.bin");
         g_assert_null(strchr(run.out, '\033')); /* not a terminal: no colours */
         run_clear(&run);
@@ -303,6 +305,91 @@ static void test_refresh(struct fake *f, gconstpointer data) {
         expect(f->address, bad, 1, "sub is up to date", "it is broken");
 }
 
+/* As `ctl`, with `input` on its standard input. */
+static struct run ctl_with(const char *address, const char *line, const char *input) {
+        const char *argv[] = {"sh", "-c", "printf %s \"$2\" | $0 --bus $1 $3", program(), address, input,
+                              line, NULL};
+        g_autoptr(GError) error = NULL;
+        struct run run;
+        int status;
+
+        g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &run.out, &run.err,
+                     &status, &error);
+        g_assert_no_error(error);
+        run.status = WEXITSTATUS(status);
+        return run;
+}
+
+static void expect_with(const char *address, const char *line, const char *input, int status,
+                        const char *out, const char *err) {
+        struct run run = ctl_with(address, line, input);
+
+        g_assert_cmpint(run.status, ==, status);
+        assert_has(run.out, out);
+        assert_has(run.err, err);
+        g_assert_null(strstr(run.out, "good-code"));
+        run_clear(&run);
+}
+
+static void test_login(struct fake *f, gconstpointer data) {
+        expect_with(f->address, "login docs", " good-code \n", 0, "    https://example.net/?a=b\n", "");
+        expect_with(f->address, "login docs", "good-code", 0, "Logged in.", "");
+        expect_with(f->address, "login docs", "bad\n", 1, "https:", "no such code");
+        expect_with(f->address, "login docs", "bad\n", 1, "https:", "Begin again");
+        expect_with(f->address, "login docs", "", 1, "https:", "no code was given");
+        expect_with(f->address, "login docs", "\n", 1, "https:", "no code was given");
+        expect_with(f->address, "login web", "good-code", 1, "", "web has no login");
+        expect(f->address, "login docs good-code", 2, NULL, "does not take");
+        expect(f->address, "login", 2, NULL, "login ID");
+        expect(f->address, "logout docs", 0, "Note: nobody was told.", NULL);
+
+        struct run run = ctl_with(f->address, "--json login docs", "good-code");
+        g_auto(GStrv) lines = g_strsplit(run.out, "\n", -1);
+        g_assert_cmpuint(g_strv_length(lines), ==, 3);
+        struct json_object *first = json_tokener_parse(lines[0]), *second = json_tokener_parse(lines[1]);
+        g_assert_cmpstr(text_of(first, "url"), ==, "https://example.net/?a=b");
+        g_assert_true(json_object_get_boolean(json_object_object_get(second, "logged_in")));
+        json_object_put(first);
+        json_object_put(second);
+        run_clear(&run);
+}
+
+/* On a desktop's terminal a browser is opened, never as root. */
+static void test_browser(struct fake *f, gconstpointer data) {
+        g_autofree char *script = g_build_filename(f->directory, "xdg-open", NULL);
+        g_autofree char *note = g_build_filename(f->directory, "opened", NULL), *content = NULL;
+        g_autofree char *text = g_strdup_printf("#!/bin/sh\necho \"$(id -u) $1\" > %s.new\nmv %s.new %s\n",
+                                                note, note, note);
+        g_autofree char *path = g_strdup_printf("%s:%s", f->directory, g_getenv("PATH"));
+        bool root = geteuid() == 0;
+        int terminal, status;
+        char buffer[4096];
+
+        g_assert_true(g_file_set_contents(script, text, -1, NULL));
+        g_assert_cmpint(chmod(script, 0755), ==, 0);
+        g_assert_cmpint(chmod(f->directory, 0777), ==, 0);
+        pid_t pid = forkpty(&terminal, NULL, NULL, NULL);
+        if (pid == 0) {
+                setenv("PATH", path, 1);
+                setenv("DISPLAY", ":0", 1);
+                if (root)
+                        setenv("SUDO_UID", "65534", 1);
+                execl(program(), program(), "--bus", f->address, "login", "docs", NULL);
+                _exit(127);
+        }
+        g_assert_cmpint(write(terminal, "good-code\n", 10), ==, 10);
+        while (read(terminal, buffer, sizeof buffer) > 0)
+                ;
+        g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+        g_assert_cmpint(status, ==, 0);
+        close(terminal);
+        for (int i = 0; i < 1000 && !g_file_get_contents(note, &content, NULL, NULL); i++)
+                g_usleep(10000);
+        g_autofree char *want =
+                g_strdup_printf("%u https://example.net/?a=b\n", root ? 65534u : (unsigned)geteuid());
+        g_assert_cmpstr(content, ==, want);
+}
+
 static void test_transfers(struct fake *f, gconstpointer data) {
         expect(f->address, "transfers", 0, "50  slow.bin", NULL);
         struct json_object *list = json(f->address, "transfers", 0);
@@ -374,6 +461,8 @@ int main(int argc, char **argv) {
                 {"not-in-store", test_not_in_store},
                 {"bars", test_bars},
                 {"refresh", test_refresh},
+                {"login", test_login},
+                {"browser", test_browser},
                 {"transfers", test_transfers},
                 {"daemon-gone", test_daemon_gone},
         };

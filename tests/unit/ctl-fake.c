@@ -57,10 +57,12 @@ static int reply_engine(sd_bus_message *m, const char *id, const char *state, co
         __attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message *reply = NULL;
 
         g_assert_cmpint(sd_bus_message_new_method_return(m, &reply), >=, 0);
-        g_assert_cmpint(sd_bus_message_append(reply, "a{sv}", 8, "Id", "s", id, "Module", "s",
+        g_assert_cmpint(sd_bus_message_append(reply, "a{sv}", 9, "Id", "s", id, "Module", "s",
                                               "httpfs", "Prefix", "s", id, "State", "s", state,
                                               "StateDetail", "s", detail, "Settings", "a{ss}", 2,
                                               "url", "http://h/", "password", "secret",
+                                              "ChecksumErrors", "t",
+                                              UINT64_C(41) * (strcmp(id, "broken") == 0),
                                               "DirectoriesListed", "t", UINT64_C(1200),
                                               "DirectoriesPending", "t", UINT64_C(3)),
                         >=, 0);
@@ -195,6 +197,22 @@ static int on_refresh(sd_bus_message *m) {
         return sd_bus_reply_method_return(m, NULL);
 }
 
+static int on_login(sd_bus_message *m) {
+        const char *id, *code;
+
+        g_assert_cmpint(sd_bus_message_read(m, "s", &id), >=, 0);
+        if (strcmp(id, "docs") != 0)
+                return sd_bus_reply_method_errorf(m, ERROR("NotSupported"), "%s has no login", id);
+        if (strcmp(sd_bus_message_get_member(m), "Login") == 0)
+                return sd_bus_reply_method_return(m, "s", "https://example.net/?a=b");
+        if (strcmp(sd_bus_message_get_member(m), "Logout") == 0)
+                return sd_bus_reply_method_return(m, "s", "nobody was told");
+        g_assert_cmpint(sd_bus_message_read(m, "s", &code), >=, 0);
+        if (strcmp(code, "good-code") != 0)
+                return sd_bus_reply_method_errorf(m, ERROR("LoginFailed"), "no such code");
+        return sd_bus_reply_method_return(m, "s", "");
+}
+
 static int on_call(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const struct {
                 const char *member;
@@ -203,6 +221,8 @@ static int on_call(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 {"GetAll", on_get_all},          {"GetFileStatus", on_file_status},
                 {"Hydrate", on_hydrate},         {"ListTransfers", on_list_transfers},
                 {"RegisterEngine", on_register}, {"Refresh", on_refresh},
+                {"Login", on_login},             {"FinishLogin", on_login},
+                {"Logout", on_login},
         };
         const char *member = sd_bus_message_get_member(m);
 

@@ -150,6 +150,9 @@ static void test_check(void) {
         put(r, huge, "c");
         expect_check(r, "InvalidSetting");
         r = registration_new("web", "httpfs", "a");
+        put(r, REGISTRATION_CREDENTIAL_PREFIX "token", "t");
+        expect_check(r, "InvalidSetting");
+        r = registration_new("web", "httpfs", "a");
         put(r, REGISTRATION_HYDRATION_KEY, "ranges");
         expect_check(r, "InvalidSetting");
 }

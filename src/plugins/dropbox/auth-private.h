@@ -14,6 +14,8 @@ struct auth {
 
         pthread_mutex_t lock; /* of what follows */
         char *refresh_token;  /* NULL: nobody is logged in */
+        bool given;           /* it is the service's (auth_options.token) */
+        bool token_refused;   /* which is not to be used again */
         char *account_id;
         char *bearer;         /* "Bearer …", or NULL */
         int64_t refresh_us;   /* from then on bearer is too old, g_get_monotonic_time() */
@@ -37,6 +39,8 @@ typedef void (*auth_answer_fn)(void *data, int error, const struct api_token *to
 int auth_post(struct auth *auth, const char *path, const char *form, const char *bearer,
               auth_answer_fn answer, void *data);
 
+/* Under the lock: the service's token, where it may be used and nobody has logged in. */
+void auth_take_given(struct auth *auth);
 /* Under the lock: takes over a login (token's strings are stolen) or forgets it. */
 void auth_take(struct auth *auth, struct api_token *token);
 void auth_drop(struct auth *auth, const char *why_not);

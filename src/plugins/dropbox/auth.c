@@ -52,8 +52,13 @@ bool auth_load(struct auth *auth) {
         size_t length = 0;
         bool there;
 
-        if (auth->file == NULL || read_private(auth->file, &text, &length) < 0)
-                return auth_is_logged_in(auth);
+        if (auth->file == NULL || read_private(auth->file, &text, &length) < 0) {
+                pthread_mutex_lock(&auth->lock);
+                auth_take_given(auth);
+                there = auth->refresh_token != NULL;
+                pthread_mutex_unlock(&auth->lock);
+                return there;
+        }
         {
                 json_object auto_json *o = api_parse(text, length);
                 const char *token = api_string(o, "refresh_token", 8192);
@@ -65,6 +70,7 @@ bool auth_load(struct auth *auth) {
                     g_strcmp0(token, auth->refresh_token) != 0)
                         auth_take(auth, &(struct api_token){.refresh_token = g_strdup(token),
                                                             .account_id = g_strdup(account)});
+                auth_take_given(auth);
                 there = auth->refresh_token != NULL;
                 pthread_mutex_unlock(&auth->lock);
         }
@@ -96,7 +102,7 @@ int auth_save(struct auth *auth) {
 
         if (auth->file == NULL)
                 return 0;
-        if (auth->refresh_token == NULL)
+        if (auth->refresh_token == NULL || auth->given)
                 return unlink(auth->file) < 0 && errno != ENOENT ? -errno : 0;
         o = json_object_new_object();
         json_object_object_add(o, "app_key", json_object_new_string(auth->o.app_key));
@@ -120,6 +126,7 @@ static int64_t refresh_time(uint32_t expires_in_s) {
 void auth_take(struct auth *auth, struct api_token *token) {
         auth_forget(auth->refresh_token);
         auth_forget(auth->bearer);
+        auth->given = false;
         auth->refresh_token = g_steal_pointer(&token->refresh_token);
         g_free(auth->account_id);
         auth->account_id = g_steal_pointer(&token->account_id);
@@ -132,7 +139,15 @@ void auth_take(struct auth *auth, struct api_token *token) {
         g_clear_pointer(&auth->why_not, g_free);
 }
 
+void auth_take_given(struct auth *auth) {
+        if (auth->refresh_token != NULL || auth->o.token == NULL || auth->token_refused)
+                return;
+        auth_take(auth, &(struct api_token){.refresh_token = g_strdup(auth->o.token)});
+        auth->given = true;
+}
+
 void auth_drop(struct auth *auth, const char *why_not) {
+        auth->token_refused |= auth->given;
         auth_take(auth, &(struct api_token){0});
         auth->why_not = g_strdup(why_not);
 }
@@ -162,6 +177,15 @@ void auth_cancel(struct auth *auth) {
 static char *login_sentence(struct auth *auth, const char *why) {
         return g_strdup_printf("%s: run \"cloudsyncctl login %s\"", why ? why : "nobody is logged in",
                                auth->o.engine_id);
+}
+
+char *auth_reason(struct auth *auth) {
+        char *reason;
+
+        pthread_mutex_lock(&auth->lock);
+        reason = g_strdup(auth->why_not ? auth->why_not : "nobody is logged in");
+        pthread_mutex_unlock(&auth->lock);
+        return reason;
 }
 
 char *auth_why_not(struct auth *auth) {

@@ -10,6 +10,10 @@
  *
  *     no login ──login_finish()──▶ logged in ──refresh refused, logout()──▶ no login
  *
+ * Where nobody has logged in the service may have been given a refresh token (a credential of
+ * systemd's). It is used as if somebody had, but never written down; refused once, or after a
+ * logout, it is not used again by this process.
+ *
  * From any thread, unless it says otherwise. No token ever gets into a log line or a sentence.
  */
 
@@ -24,6 +28,7 @@ struct auth_options {
         const char *engine_id; /* for "cloudsyncctl login ID" */
         const char *app_key, *api_url, *www_url;
         const char *state_dir; /* NULL: logins are forgotten with the process */
+        const char *token;     /* the service's refresh token, or NULL */
         struct http_client *client;
         /* The login came or went; on any thread, without locks held. May be NULL. */
         void (*changed)(void *data);
@@ -42,7 +47,8 @@ bool auth_is_logged_in(struct auth *auth);
 char *auth_account(struct auth *auth);
 /* Ends the requests for tokens that are under way. */
 void auth_cancel(struct auth *auth);
-/* What to tell who asks while nobody is logged in. To g_free(). */
+/* Why nobody is logged in; and the same with what to do, for who asks. To g_free(). */
+char *auth_reason(struct auth *auth);
 char *auth_why_not(struct auth *auth);
 
 /* An "Authorization" value. 0: *ret_bearer (erase it with auth_forget()). -EINPROGRESS:

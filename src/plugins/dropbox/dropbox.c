@@ -38,6 +38,7 @@ static const struct cs_engine_ops ops = {
         .stat = dropbox_stat,
         .fetch = dropbox_fetch,
         .cancel = dropbox_cancel,
+        .login = dropbox_login,
 };
 
 __attribute__((visibility("default"))) const struct cs_engine_ops *cloudsync_engine(void);

@@ -58,6 +58,11 @@ struct dropbox {
 
         pthread_mutex_t lock;
         pthread_cond_t wake;   /* of the sync thread */
+        pthread_mutex_t condition_lock; /* taken before all others: one report at a time */
+        bool needs_login;      /* as it was reported last, under condition_lock */
+        char *busy;            /* the same: what it was said to be busy with, or NULL */
+        char *refused;         /* the login is there, and Dropbox will not have it: why; under lock */
+
         bool stop, login_changed;
         bool prepared;         /* root and namespace are known: lists may be answered … */
         bool complete;         /* … from the index alone: the first listing is there */
@@ -81,6 +86,16 @@ uint32_t dropbox_quiet_ms(struct dropbox *db);
 void dropbox_be_quiet(struct dropbox *db, uint32_t ms);
 /* The value of Dropbox-API-Path-Root, or NULL. To g_free(). */
 char *dropbox_path_root(struct dropbox *db);
+
+/* condition.c: tells the host what it does not know yet. From any thread, without locks held. */
+void condition_report(struct dropbox *db);
+/* Dropbox refuses the login that there is, or (NULL) does not any more. */
+void condition_refused(struct dropbox *db, const char *why);
+/* What the engine is busy with, or NULL. */
+void condition_busy(struct dropbox *db, const char *text);
+
+/* login-op.c: as cs_engine_ops.login. */
+int dropbox_login(void *instance, enum cs_login_step step, const char *text, char *reply, size_t size);
 
 /* sync.c */
 int sync_start(struct dropbox *db);

@@ -44,7 +44,13 @@ static const char *get_setting(void *data, const char *key) {
 }
 
 static void login_changed(void *data) {
-        sync_login_changed(data);
+        struct dropbox *db = data;
+
+        pthread_mutex_lock(&db->lock);
+        g_clear_pointer(&db->refused, g_free); /* it was another login that was refused */
+        pthread_mutex_unlock(&db->lock);
+        condition_report(db);
+        sync_login_changed(db);
 }
 
 static int clients_open(struct dropbox *db, char **ret_detail) {
@@ -82,6 +88,7 @@ static int state_open(struct dropbox *db, char **ret_detail) {
                 .api_url = settings->api_url,
                 .www_url = settings->www_url,
                 .state_dir = db->host->state_dir,
+                .token = db->host->setting(db->host, CS_SETTING_TOKEN),
                 .client = db->client,
                 .changed = login_changed,
                 .data = db,
@@ -101,6 +108,9 @@ void dropbox_free(struct dropbox *db) {
         g_hash_table_unref(db->direct);
         g_free(db->namespace);
         g_free(db->root_lower);
+        g_free(db->refused);
+        g_free(db->busy);
+        pthread_mutex_destroy(&db->condition_lock);
         pthread_cond_destroy(&db->wake);
         pthread_cond_destroy(&db->lists_wake);
         pthread_mutex_destroy(&db->lock);
@@ -114,6 +124,7 @@ static struct dropbox *dropbox_new(const struct cs_host *host) {
 
         db->host = host;
         pthread_mutex_init(&db->lock, NULL);
+        pthread_mutex_init(&db->condition_lock, NULL);
         pthread_condattr_init(&attr);
         pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
         pthread_cond_init(&db->wake, &attr);
@@ -152,6 +163,7 @@ int dropbox_open(const struct cs_host *host, void **instance) {
         if (g_str_has_prefix(db->settings.api_url, "http:") ||
             g_str_has_prefix(db->settings.content_url, "http:"))
                 host->log(host, CS_LOG_WARNING, "the login travels unencrypted to %s", db->settings.api_url);
+        condition_report(db);
         *instance = db;
         return 0;
 }

@@ -216,6 +216,7 @@ int dropbox_logout(struct auth *auth, char **ret_detail) {
         char *bearer = bearer_now(auth);
         struct waiting w;
         int r = -ENOTCONN, q;
+        bool was_there, given;
 
         *ret_detail = NULL;
         /* Revoking the access token revokes the refresh token with it (auth.stone). */
@@ -225,6 +226,9 @@ int dropbox_logout(struct auth *auth, char **ret_detail) {
         }
         auth_forget(bearer);
         pthread_mutex_lock(&auth->lock);
+        was_there = auth->refresh_token != NULL;
+        given = auth->given;
+        auth->token_refused = true;
         auth_drop(auth, "nobody is logged in");
         q = auth_save(auth);
         pthread_mutex_unlock(&auth->lock);
@@ -232,6 +236,11 @@ int dropbox_logout(struct auth *auth, char **ret_detail) {
                 auth->o.changed(auth->o.data);
         if (q < 0)
                 *ret_detail = g_strdup_printf("%s cannot be removed: %s", auth->file, g_strerror(-q));
+        else if (!was_there)
+                *ret_detail = g_strdup("nobody was logged in");
+        else if (r == 0 && given)
+                *ret_detail = g_strdup("Dropbox has revoked it, but the service still has that token as a "
+                                       "credential: take it out of the unit");
         else if (r < 0)
                 *ret_detail = g_strdup("the login is erased here, but Dropbox could not be told: take the "
                                        "app away under Settings, Connected apps");

@@ -25,7 +25,7 @@
 #include "shared/backoff.h"
 
 #define PAGE_LIMIT 2000
-#define PROGRESS 10000u
+#define PROGRESS 10000u /* entries for a line in the log */
 #define LOGIN_LOOK_MS 2000u
 
 struct sync {
@@ -35,6 +35,7 @@ struct sync {
         bool prepared;
         bool ask_first;   /* for changes, before the next longpoll */
         uint64_t reported; /* entries, of the listing under way */
+        int64_t busy_since; /* µs: when people were told the last time how far it is */
         struct apply_counts counts;
         char *problem;    /* the last one that was logged, or NULL */
 };
@@ -88,6 +89,7 @@ static void no_problem(struct sync *s) {
                 s->db->host->log(s->db->host, CS_LOG_NOTICE, "Dropbox answers again");
         g_clear_pointer(&s->problem, g_free);
         backoff_reset(&s->backoff);
+        condition_refused(s->db, NULL);
 }
 
 /* ── calls ──────────────────────────────────────────────────────────────── */
@@ -271,6 +273,8 @@ static void listing_finished(struct sync *s) {
         struct dropbox *db = s->db;
         GHashTable *direct;
 
+        s->busy_since = 0;
+        condition_busy(db, NULL);
         db->host->log(db->host, CS_LOG_NOTICE,
                       "the listing is complete: %" G_GUINT64_FORMAT " files and folders",
                       index_count(db->index));
@@ -281,6 +285,20 @@ static void listing_finished(struct sync *s) {
         pthread_mutex_unlock(&db->lock);
         tell_changed(db, direct);
         g_hash_table_unref(direct);
+}
+
+/* How far a listing is, for people: at most once a second, and nothing of a short one. */
+static void tell_progress(struct sync *s) {
+        g_autofree char *text = NULL;
+        int64_t now = g_get_monotonic_time();
+
+        if (s->busy_since == 0)
+                s->busy_since = now;
+        if (now - s->busy_since < G_USEC_PER_SEC)
+                return;
+        s->busy_since = now;
+        text = g_strdup_printf("listing the account: %" G_GUINT64_FORMAT " entries so far", s->counts.entries);
+        condition_busy(s->db, text);
 }
 
 /* One page and its cursor, in one transaction. */
@@ -307,7 +325,9 @@ static int take_page(struct sync *s, const struct api_page *page) {
                 return r;
         if (finished)
                 listing_finished(s);
-        else if (listing && s->counts.entries / PROGRESS > s->reported) {
+        else if (listing)
+                tell_progress(s);
+        if (listing && !finished && s->counts.entries / PROGRESS > s->reported) {
                 s->reported = s->counts.entries / PROGRESS;
                 db->host->log(db->host, CS_LOG_INFO, "listing: %" G_GUINT64_FORMAT " entries so far",
                               s->counts.entries);
@@ -428,7 +448,11 @@ static void step_failed(struct sync *s, const struct api_fault *fault) {
                 return;
         ms = backoff_next(fault->action == API_ACTION_RESET ? &s->resets : &s->backoff, g_random_int(),
                           fault->retry_after_ms);
-        if (fault->action != API_ACTION_RESET)
+        if (fault->action == API_ACTION_LOGIN) { /* a login is needed: the condition says it */
+                if (auth_is_logged_in(s->db->auth))
+                        condition_refused(s->db, fault->sentence);
+                list_release(s->db, -EACCES, 0, fault->sentence);
+        } else if (fault->action != API_ACTION_RESET)
                 problem(s, fault->error, fault->retry_after_ms, fault->sentence);
         (void)wait_ms(s->db, ms);
 }
@@ -445,10 +469,12 @@ static void *run(void *data) {
                         g_autofree char *why = auth_why_not(db->auth);
 
                         s.prepared = false;
-                        problem(&s, -EACCES, 0, why);
+                        condition_report(db);
+                        list_release(db, -EACCES, 0, why);
                         (void)wait_ms(db, LOGIN_LOOK_MS);
                         continue;
                 }
+                condition_report(db);
                 if (step(&s, &fault) < 0)
                         step_failed(&s, &fault);
         }

@@ -16,6 +16,8 @@
  *          stuck       nothing until it is cancelled; dead: nothing, ever
  *          half        half, then -ECONNRESET with a Retry-After
  *          positive    done(+5)
+ *   login  begin       a URL; finish: the text as the reply, or "bad": -EACCES; logout
+ *                      says "out". The condition follows.
  */
 
 #include <errno.h>
@@ -49,6 +51,8 @@ static int scenario_open(const struct cs_host *h, void **instance) {
         *instance = NULL;
         if (host->setting(host, "changed"))
                 host->changed(host, host->setting(host, "changed"));
+        if (host->setting(host, "needs_login"))
+                host->condition(host, CS_CONDITION_NEEDS_LOGIN, host->setting(host, "needs_login"));
         return 0;
 }
 
@@ -275,6 +279,29 @@ static void scenario_stat(void *instance, struct cs_request *r, const char *loca
         host->done(host, r, 0, 0, NULL);
 }
 
+static int scenario_login(void *instance, enum cs_login_step step, const char *text, char *reply,
+                          size_t size) {
+        const char *token = host->setting(host, CS_SETTING_TOKEN);
+
+        if (size != CS_LOGIN_REPLY_MAX || *reply || (*text && step != CS_LOGIN_FINISH))
+                abort();
+        switch (step) {
+        case CS_LOGIN_BEGIN:
+                snprintf(reply, size, "https://example.net/%s", token ? token : "");
+                return 0;
+        case CS_LOGIN_FINISH:
+                snprintf(reply, size, "%s", text);
+                if (strcmp(text, "bad") == 0)
+                        return -EACCES;
+                host->condition(host, CS_CONDITION_GOOD, NULL);
+                return 0;
+        default:
+                host->condition(host, CS_CONDITION_NEEDS_LOGIN, "logged out");
+                memset(reply, 'x', size); /* no NUL */
+                return 0;
+        }
+}
+
 static const struct cs_engine_ops ops = {
         .abi = CLOUDSYNC_ENGINE_ABI,
         .struct_size = sizeof(struct cs_engine_ops),
@@ -288,6 +315,7 @@ static const struct cs_engine_ops ops = {
         .stat = scenario_stat,
         .fetch = scenario_fetch,
         .cancel = scenario_cancel,
+        .login = scenario_login,
 };
 
 const struct cs_engine_ops *cloudsync_engine(void);

@@ -21,18 +21,20 @@ SLOTS, SLOT_SIZE = 128, 128 * 1024
 FIELDS = (('request', 'Q'), ('version', 'I'), ('flags', 'I'), ('max_requests', 'I'),
           ('offset', 'Q'), ('length', 'Q'), ('size', 'Q'), ('mtime_sec', 'q'),
           ('mtime_nsec', 'I'), ('slot', 'I'), ('count', 'I'), ('result', 'i'),
-          ('retry_after', 'I'), ('skipped', 'I'), ('has_version', 'B'), ('id', 's'),
+          ('retry_after', 'I'), ('skipped', 'I'), ('has_version', 'B'), ('step', 'I'),
+          ('condition', 'I'), ('id', 's'),
           ('module', 's'), ('state_dir', 's'), ('key', 's'), ('value', 's'), ('locator', 's'),
-          ('file_version', 's'), ('detail', 's'))
+          ('file_version', 's'), ('detail', 's'), ('text', 's'))
 TYPES = {
     1: ('HELLO', 'version id module state_dir'), 2: ('SETTING', 'key value'), 3: ('START', ''),
     4: ('LIST', 'request locator'), 5: ('STAT', 'request locator'),
     6: ('FETCH', 'request offset length size mtime_sec mtime_nsec has_version locator file_version'),
     7: ('CANCEL', 'request'), 8: ('RELEASE', 'slot'), 9: ('QUIT', ''), 10: ('PING', ''),
+    11: ('LOGIN', 'request step text'),
     64: ('READY', 'flags max_requests'), 65: ('FAILED', 'result detail'),
     66: ('ENTRIES', 'request length slot count'), 67: ('DATA', 'request offset length slot'),
     68: ('DONE', 'request result retry_after skipped detail'), 69: ('CHANGED', 'locator'),
-    70: ('PONG', ''),
+    70: ('PONG', ''), 71: ('CONDITION', 'condition detail'),
 }
 NUMBERS = {name: (number, fields.split()) for number, (name, fields) in TYPES.items()}
 
