@@ -10,6 +10,7 @@
  */
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
@@ -289,7 +290,7 @@ static int read_file(Config *config, Failure *failure) {
 
 typedef struct Arguments {
         char *file, *bus, *state_dir, *module_dir, *host_path, *engine_user, *log_level;
-        gboolean help, version;
+        gboolean help, version, check;
 } Arguments;
 
 static void arguments_clear(Arguments *a) {
@@ -318,6 +319,8 @@ static int parse_arguments(char **argv, Arguments *a, char **ret_help, Failure *
                  "The user that engine hosts run as (" CLOUDSYNC_ENGINE_USER ")", "USER"},
                 {"log-level", 0, 0, G_OPTION_ARG_STRING, &a->log_level,
                  "error, warning, notice, info or debug (info)", "LEVEL"},
+                {"check", 0, 0, G_OPTION_ARG_NONE, &a->check,
+                 "Only say whether the configuration can be read", NULL},
                 {"help", 'h', 0, G_OPTION_ARG_NONE, &a->help, "Show this and end", NULL},
                 {"version", 0, 0, G_OPTION_ARG_NONE, &a->version, "Show the version and end", NULL},
                 {NULL},
@@ -371,6 +374,18 @@ static void clear_if_empty(char **s) {
                 g_clear_pointer(s, g_free);
 }
 
+/* Is it the store that a running daemon has attached? Another one takes a full stop. */
+static int check_same_store(const Config *config, Failure *failure) {
+        const char *attached = g_getenv(CONFIG_CHECK_STORE);
+        g_autofree char *path = realpath(config->path, NULL);
+        g_autofree char *store = g_strconcat(path ?: config->path, "\n", config->device ?: "", NULL);
+
+        if (!attached || strcmp(attached, store) == 0)
+                return 0;
+        return refuse(failure, "%s: Path= or Device= is another one now, which takes a stop and a start",
+                      config->file);
+}
+
 int config_load(int argc, char **argv, Config **ret, bool *ret_exit, Failure *failure) {
         g_autoptr(Config) config = g_new0(Config, 1);
         g_auto(Arguments) arguments = {0};
@@ -395,6 +410,10 @@ int config_load(int argc, char **argv, Config **ret, bool *ret_exit, Failure *fa
                 return r;
         clear_if_empty(&config->hsmid);
         clear_if_empty(&config->filesystem);
+        if (arguments.check) {
+                *ret_exit = true;
+                return check_same_store(config, failure);
+        }
         *ret = g_steal_pointer(&config);
         return 0;
 }

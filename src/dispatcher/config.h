@@ -40,8 +40,12 @@ typedef struct Config {
 #define CONFIG_MAX_TRANSFERS_LIMIT 96 /* CHANNEL_REQUESTS_MAX */
 #define CONFIG_HSMID "cloudsync"      /* HsmId= empty: NULL, not tried */
 
+/* In the environment of --check: "PATH\nDEVICE" of the store that is attached. Another store in the
+ * configuration is an error then. */
+#define CONFIG_CHECK_STORE "CLOUDSYNC_CHECK_STORE"
+
 /* Parses argv (--help and --version print and set *ret_exit; *ret is not set then) and
- * the file. */
+ * the file. --check sets *ret_exit after both were found good. */
 int config_load(int argc, char **argv, Config **ret, bool *ret_exit, Failure *failure);
 void config_free(Config *config);
 

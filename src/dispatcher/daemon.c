@@ -2,6 +2,7 @@
 #include "dispatcher/daemon-main.h"
 
 #include "cloudsync/engine.h"
+#include "dispatcher/attached.h"
 #include "dispatcher/files.h"
 #include "dispatcher/handle.h"
 #include "dispatcher/journal.h"
@@ -516,6 +517,35 @@ static void daemon_fail(Daemon *d, const char *what, const char *why) {
         daemon_stop(d);
 }
 
+static char *daemon_attached_file(const Daemon *d) {
+        return g_build_filename(d->config->state_dir, "attached", NULL);
+}
+
+static void daemon_note_in_journal(Daemon *d) {
+        g_autofree struct journal_store *store = g_new0(struct journal_store, 1);
+
+        store->files = store_device_number(d->store);
+        store->superblock = store_superblock(d->store);
+        g_strlcpy(store->path, store_path(d->store), sizeof store->path);
+        g_strlcpy(store->device, d->config->device ? d->config->device : "", sizeof store->device);
+        journal_set_store(d->journal, store);
+}
+
+/* Before the store can be reached: for whoever has to take it away when we cannot (attached.h). */
+static void daemon_note_store(Daemon *d) {
+        g_autofree char *file = daemon_attached_file(d);
+        struct attached attached = {.files = store_device_number(d->store)};
+        int r;
+
+        g_strlcpy(attached.path, store_path(d->store), sizeof attached.path);
+        daemon_note_in_journal(d);
+        journal_set_serving(d->journal, true);
+        r = g_mkdir_with_parents(d->config->state_dir, 0711) < 0 ? -errno : attached_write(file, &attached);
+        if (r < 0)
+                log_warning("%s cannot be written (%s): after a crash of the service, with no start behind it, the "
+                            "store would stay mounted", file, strerror(-r));
+}
+
 /* Everything that is not listed is watched: let people in. */
 static void daemon_attach_store(void *userdata, int r) {
         Daemon *d = userdata;
@@ -531,13 +561,14 @@ static void daemon_attach_store(void *userdata, int r) {
                 daemon_fail(d, "the store's directories cannot be read", strerror(-r));
                 return;
         }
-        journal_set_serving(d->journal, true);
+        daemon_note_store(d);
         if (store_has_device(d->store)) {
                 if (store_attach(d->store, &failure) < 0) {
                         daemon_fail(d, failure.text, NULL);
                         return;
                 }
                 d->attached = true;
+                daemon_note_in_journal(d); /* its superblock's number is known now */
         }
         d->phase = DAEMON_RUNNING;
         if (sd_watchdog_enabled(0, &watchdog_us) > 0)
@@ -648,7 +679,7 @@ int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, 
         if (r < 0)
                 return r;
         if (store_was_attached(d->store))
-                journal_set_serving(d->journal, true);
+                daemon_note_store(d);
 
         if (config->hsmid && !store_has_hsmid(d->store) && !given->takeover)
                 log_info("this kernel has no hsmid mount option (%s): the store is kept closed by other means",
@@ -713,6 +744,9 @@ static gboolean daemon_stop_poll(gpointer userdata) {
         Daemon *d = userdata;
         unsigned polls = d->stop_polls++;
 
+        /* A service manager that lost its patience would kill us, and the group with us. */
+        if (polls % 60 == 0)
+                (void)sd_notify(0, "EXTEND_TIMEOUT_USEC=30000000");
         if (work_pending() > 0 || files_busy(d->files) > 0)
                 return G_SOURCE_CONTINUE;
         /* Asking reads all of /proc: often at first, then four times a second. */
@@ -724,8 +758,7 @@ static gboolean daemon_stop_poll(gpointer userdata) {
                                     "another mount); their reads of files that are not here fail with EIO",
                                     store_path(d->store));
                 if (polls % 60 == 0)
-                        (void)sd_notify(0, "EXTEND_TIMEOUT_USEC=30000000\nSTATUS=Waiting for programs that "
-                                           "still use the store");
+                        (void)sd_notify(0, "STATUS=Waiting for programs that still use the store");
                 return G_SOURCE_CONTINUE;
         }
         d->stop_timer = 0;
@@ -744,6 +777,12 @@ static void daemon_end_engines(Daemon *d) {
         }
 }
 
+static void daemon_forget_store(Daemon *d) {
+        g_autofree char *file = daemon_attached_file(d);
+
+        (void)attached_forget(file);
+}
+
 void daemon_stop(Daemon *d) {
         if (d->phase == DAEMON_STOPPING)
                 return;
@@ -755,13 +794,15 @@ void daemon_stop(Daemon *d) {
         if (d->files)
                 files_deny_all(d->files);
         daemon_end_engines(d);
-        if (d->attached)
-                (void)store_detach(d->store);
-        else if (d->store && !store_has_device(d->store)) {
+        if (d->attached) {
+                if (store_detach(d->store) == 0)
+                        daemon_forget_store(d);
+        } else if (d->store && !store_has_device(d->store)) {
                 /* Nothing but this daemon keeps its placeholders from reading as zeros. */
                 log_notice("unmounting %s: without the service its files cannot be served",
                            store_path(d->store));
                 (void)umount2(store_path(d->store), MNT_DETACH | UMOUNT_NOFOLLOW);
+                daemon_forget_store(d);
         }
         d->stop_timer = g_timeout_add(20, daemon_stop_poll, d);
 }

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 #define JOURNAL_MAGIC 0x6c6e726a73636c63ull
-#define JOURNAL_LAYOUT ((uint32_t)(3u << 16 | sizeof(struct journal_entry)))
+#define JOURNAL_LAYOUT ((uint32_t)(4u << 16 | sizeof(struct journal_entry)))
 /* Its size is fixed: a mapping of it can raise no SIGBUS. */
 #define JOURNAL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 
@@ -23,6 +23,8 @@ struct layout {
         _Atomic uint32_t serving;
         _Atomic uint32_t settling; /* 1: the handle is valid */
         struct handle settling_handle;
+        _Atomic uint32_t has_store; /* 1: `store` is valid */
+        struct journal_store store;
         uint8_t buffer[JOURNAL_BUFFER] __attribute__((aligned(8)));
         struct journal_entry entries[JOURNAL_ENTRIES];
 };
@@ -190,4 +192,18 @@ void journal_set_serving(Journal *j, bool serving) {
 
 bool journal_is_serving(const Journal *j) {
         return atomic_load(&j->map->serving) != 0;
+}
+
+void journal_set_store(Journal *j, const struct journal_store *store) {
+        atomic_store(&j->map->has_store, 0);
+        j->map->store = *store;
+        atomic_store(&j->map->has_store, 1);
+}
+
+bool journal_store(const Journal *j, struct journal_store *ret) {
+        if (atomic_load(&j->map->has_store) != 1)
+                return false;
+        *ret = j->map->store;
+        return memchr(ret->path, '\0', sizeof ret->path) && memchr(ret->device, '\0', sizeof ret->device) &&
+               ret->path[0] == '/';
 }

@@ -11,7 +11,7 @@
  * its supervisor (supervise.h), and both of them in the service manager's fd store.
  *
  *     header   magic, layout, `highest`: no entry above it was ever used; whether the store
- *              can be reached; the one file that is being settled (settle.c)
+ *              can be reached, and where; the one file that is being settled (settle.c)
  *     buffer   the group is read into it directly: the kernel writes the events
  *     entries  one for each descriptor number: what waits under it
  *
@@ -37,9 +37,11 @@
 #include "dispatcher/fan-group.h"
 #include "dispatcher/handle.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define JOURNAL_ENTRIES 65536u /* descriptor numbers; RLIMIT_NOFILE is not above it */
 #define JOURNAL_BUFFER 6144u
@@ -91,3 +93,15 @@ bool journal_was_settling(const Journal *journal, struct handle *ret);
  * alone: whoever ends otherwise, with whatever status, is to be replaced. */
 void journal_set_serving(Journal *journal, bool serving);
 bool journal_is_serving(const Journal *journal);
+
+/* The store that is, or is about to be, reachable: for whoever has to end it without a worker
+ * (supervise-end.c), and to tell whether a new configuration means the same one. */
+struct journal_store {
+        char path[PATH_MAX];   /* canonical */
+        char device[PATH_MAX]; /* Device=, or "" */
+        dev_t files;           /* st_dev of its root */
+        dev_t superblock;      /* as in mountinfo; 0: not known yet */
+};
+void journal_set_store(Journal *journal, const struct journal_store *store);
+/* False: none was ever set. */
+bool journal_store(const Journal *journal, struct journal_store *ret);

@@ -375,6 +375,10 @@ dev_t store_device_number(const Store *store) {
         return store->files;
 }
 
+dev_t store_superblock(const Store *store) {
+        return store->superblock;
+}
+
 uint64_t store_granule(const Store *store) {
         return store->granule;
 }

@@ -58,6 +58,7 @@ const char *store_filesystem(const Store *store);
 bool store_has_device(const Store *store);
 bool store_has_hsmid(const Store *store);
 dev_t store_device_number(const Store *store); /* st_dev of the root */
+dev_t store_superblock(const Store *store);    /* as in mountinfo; 0: not known before it is attached */
 
 /* What is filled is filled in whole granules: max(page, block), a power of two. */
 uint64_t store_granule(const Store *store);

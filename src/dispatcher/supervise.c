@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "dispatcher/supervise.h"
+#include "dispatcher/supervise-internal.h"
 
 #include "dispatcher/fan-group.h"
 #include "dispatcher/journal.h"
@@ -32,22 +32,22 @@
 #define WAIT_FIRST_MS 1u
 #define WAIT_LIMIT_MS 1000u
 #define GOOD_RUN_MS 100
-/* A new version must be able to say its version within this, or the old one stays. */
-#define PROBE_SECONDS 10
+/* A start that fails, of a service that is started again and again. */
+#define FAILED_START_MS 1000u
 
 struct supervisor {
         struct supervised s;
         char program[PATH_MAX]; /* this program's file, as it was called at the start */
         sigset_t signals;       /* blocked, and waited for */
+        int argc;
+        char **argv;
         int ending;             /* SIGTERM or SIGINT came */
+        bool leaving;           /* SIGTERM came, and a start follows it */
         bool replace;           /* SIGHUP came */
         unsigned wait_ms;
 };
 
-/* Not by log_line(): the connection to the system's journal would be a descriptor that the
- * next worker closes, while this process still believes in its number. */
-static void say(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void say(int level, const char *format, ...) {
+void supervise_say(int level, const char *format, ...) {
         char text[512];
         va_list args;
 
@@ -58,7 +58,10 @@ static void say(int level, const char *format, ...) {
                 (void)dprintf(STDERR_FILENO, "<%d>%s\n", level, text);
         else
                 (void)dprintf(STDERR_FILENO, "cloudsyncd[%d]: %s%s\n", (int)getpid(),
-                              level <= LOG_ERR ? "error: " : "warning: ", text);
+                              level <= LOG_ERR       ? "error: "
+                              : level <= LOG_WARNING ? "warning: "
+                                                     : "",
+                              text);
 }
 
 /* ── numbers ────────────────────────────────────────────────────────────── */
@@ -204,7 +207,7 @@ static void adopt_blind(struct supervised *s, int group, int journal) {
         s->journal = journal_create();
         s->group = move_above(group, 3);
         fan_group_deny_numbers(s->group, 0, (int)JOURNAL_ENTRIES);
-        say(LOG_WARNING, "the journal of a former cloudsyncd cannot be read: accesses that waited over its end "
+        supervise_say(LOG_WARNING, "the journal of a former cloudsyncd cannot be read: accesses that waited over its end "
                     "were denied");
         if (s->stored) {
                 store_forget(NAME_JOURNAL);
@@ -268,37 +271,9 @@ static void begin(struct supervised *s) {
 
 /* ── SIGHUP ─────────────────────────────────────────────────────────────── */
 
-/* Does the file at our place run at all? (A broken upgrade must not take the old one down.) */
-static bool program_runs(const char *program) {
-        pid_t pid = fork();
-        int status;
-
-        if (pid == 0) {
-                const char *const argv[] = {program, "--version", NULL};
-                int null = open("/dev/null", O_RDWR);
-                if (null >= 0) {
-                        (void)dup2(null, STDIN_FILENO);
-                        (void)dup2(null, STDOUT_FILENO);
-                }
-                sigset_t none;
-                sigemptyset(&none);
-                (void)sigprocmask(SIG_SETMASK, &none, NULL);
-                (void)unsetenv("NOTIFY_SOCKET"); /* it makes a group, which is not to be stored */
-                (void)alarm(PROBE_SECONDS);
-                execv(program, (char *const *)argv);
-                _exit(127);
-        }
-        if (pid < 0)
-                return false;
-        while (waitpid(pid, &status, 0) < 0)
-                if (errno != EINTR)
-                        return false;
-        return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
 /* The worker is dead. Returns only if it cannot be done. A journal that cannot be read is the new
  * program's business (adopt_blind). */
-static void replace_program(struct supervisor *v, char **argv) {
+static void replace_program(struct supervisor *v) {
         Journal *journal = NULL;
         char text[64];
 
@@ -311,7 +286,7 @@ static void replace_program(struct supervisor *v, char **argv) {
                        v->s.stored);
         (void)setenv(HANDOVER, text, 1);
         /* The mask is kept over execve(2): what comes now is seen by the new program. */
-        execv(v->program, argv);
+        execv(v->program, v->argv);
         (void)unsetenv(HANDOVER);
         set_kept(&v->s, journal, false);
         journal_close(journal);
@@ -344,6 +319,52 @@ static void worker_signals(void) {
         (void)sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 
+static bool still_serving(const struct supervisor *v) {
+        Journal *journal;
+        bool serving;
+
+        if (v->s.group < 0 || journal_open(v->s.journal, &journal) < 0)
+                return false;
+        serving = journal_is_serving(journal);
+        journal_close(journal);
+        return serving;
+}
+
+static bool runs_as_service(void) {
+        return getenv("INVOCATION_ID") && getenv("NOTIFY_SOCKET");
+}
+
+/* The first half of a restart, whose second half can take over? */
+static bool may_leave(const struct supervisor *v) {
+        if (!v->s.stored || !runs_as_service() || !still_serving(v) || !supervise_start_follows())
+                return false;
+        if (supervise_program_runs(v->program, v->argc, v->argv, v->s.journal))
+                return true;
+        supervise_say(LOG_ERR, "%s cannot take over: this restart is a full stop", v->program);
+        return false;
+}
+
+/* `pid`: the worker, or 0 when there is none. */
+static void take_signal(struct supervisor *v, int number, pid_t pid) {
+        if (v->ending || v->leaving)
+                number = number == SIGHUP ? 0 : number;
+        else if (number == SIGTERM)
+                v->leaving = may_leave(v);
+        if (v->leaving)
+                number = SIGKILL;
+        else if (number == SIGTERM || number == SIGINT)
+                v->ending = number;
+        else if (number == SIGHUP) {
+                v->replace = pid == 0 || supervise_program_runs(v->program, v->argc, v->argv, v->s.journal);
+                if (!v->replace)
+                        supervise_say(LOG_ERR, "%s does not run: it is not replaced", v->program);
+                number = v->replace ? SIGKILL : 0;
+        } else
+                return;
+        if (pid > 0 && number)
+                (void)kill(pid, number);
+}
+
 /* Until the worker has ended; its status. Signals that come meanwhile are passed on. */
 static int wait_for(struct supervisor *v, pid_t pid) {
         int status;
@@ -356,17 +377,7 @@ static int wait_for(struct supervisor *v, pid_t pid) {
                         return status;
                 if (r < 0 && errno != EINTR)
                         return W_EXITCODE(1, 0);
-                int number = sigwaitinfo(&v->signals, NULL);
-                if (number == SIGTERM || number == SIGINT) {
-                        v->ending = number;
-                        (void)kill(pid, number);
-                } else if (number == SIGHUP && !v->ending) {
-                        v->replace = program_runs(v->program);
-                        if (v->replace)
-                                (void)kill(pid, SIGKILL);
-                        else
-                                say(LOG_ERR, "%s does not run: it is not replaced", v->program);
-                }
+                take_signal(v, sigwaitinfo(&v->signals, NULL), pid);
         }
 }
 
@@ -385,32 +396,40 @@ static void pause_after(struct supervisor *v, const struct timespec *began) {
         do
                 number = sigtimedwait(&v->signals, NULL, &wait);
         while (number == SIGCHLD);
-        if (number == SIGTERM || number == SIGINT)
-                v->ending = number;
-        else if (number == SIGHUP)
-                v->replace = true;
+        take_signal(v, number, 0);
 }
 
-static bool still_serving(const struct supervisor *v) {
+/* A start that failed, with nothing left behind. The service manager tries again at once, for ever: not
+ * faster than this. */
+static int end_failed(const struct supervisor *v, int status) {
+        struct timespec wait = {.tv_sec = FAILED_START_MS / 1000};
+
+        if (status != 0 && !v->ending && runs_as_service())
+                while (sigtimedwait(&v->signals, NULL, &wait) == SIGCHLD)
+                        ;
+        return status;
+}
+
+/* To the next start, which follows: everything stays as it is, in the fd store. */
+static int leave(const struct supervisor *v) {
         Journal *journal;
-        bool serving;
 
-        if (v->s.group < 0 || journal_open(v->s.journal, &journal) < 0)
-                return false;
-        serving = journal_is_serving(journal);
-        journal_close(journal);
-        return serving;
+        if (journal_open(v->s.journal, &journal) == 0) {
+                journal_recover(journal, true); /* while the descriptors of what waits are open */
+                journal_close(journal);
+        }
+        supervise_say(LOG_NOTICE, "left to the next start: what waits goes on waiting for it");
+        return 0;
 }
 
-/* The end was asked for, and no worker can bring it about in order. */
-static int end_without_worker(struct supervisor *v) {
-        fan_group_deny_numbers(v->s.group, 0, (int)JOURNAL_ENTRIES);
-        say(LOG_ERR, "ended without a clean stop: the store may still be mounted");
+static int end_without_worker(const struct supervisor *v) {
+        supervise_end(&v->s);
+        supervised_forget();
         return 1;
 }
 
 int supervise(int argc, char **argv, supervised_main_fn worker) {
-        struct supervisor v = {.s = {.group = -1, .journal = -1}};
+        struct supervisor v = {.s = {.group = -1, .journal = -1}, .argc = argc, .argv = argv};
         pid_t self = getpid();
         ssize_t n;
 
@@ -444,11 +463,15 @@ int supervise(int argc, char **argv, supervised_main_fn worker) {
                         if (v.ending)
                                 return end_without_worker(&v);
                         pause_after(&v, &began);
+                        if (v.leaving)
+                                return leave(&v);
                         continue;
                 }
                 status = wait_for(&v, pid);
                 if (WIFEXITED(status) && !still_serving(&v))
-                        return WEXITSTATUS(status);
+                        return end_failed(&v, WEXITSTATUS(status));
+                if (v.leaving)
+                        return leave(&v);
                 if (v.s.group < 0)
                         return 1;
                 if (v.ending && WIFEXITED(status))
@@ -458,9 +481,11 @@ int supervise(int argc, char **argv, supervised_main_fn worker) {
                 v.s.replaced = false;
                 if (!v.replace)
                         pause_after(&v, &began);
+                if (v.leaving)
+                        return leave(&v);
                 if (v.replace) {
                         v.replace = false;
-                        replace_program(&v, argv);
+                        replace_program(&v);
                 }
         }
 }

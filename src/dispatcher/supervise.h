@@ -22,9 +22,15 @@
  *
  *     PID:GROUP:JOURNAL:STORED    decimal; STORED is 1 when both are in the fd store
  *
+ * SIGTERM under a service manager may be the first half of a restart: a start follows, and gets
+ * group and journal from the fd store. Then nothing is stopped: the worker is killed, and
+ * the supervisor ends as after a crash, only that it makes sure first that the next one can take
+ * over (supervise-probe.c). Whatever cannot be told makes it a full stop.
+ *
  * Nothing but a clean end closes the group while accesses may wait in it: the journal says whether
  * that is so (journal_is_serving()). A worker that cannot take over what its predecessor left, or
- * that ends in disorder, is started again, until it can: the readers wait. And a
+ * that ends in disorder, is started again, until it can: the readers wait; and when the end is asked
+ * for meanwhile, the supervisor brings it about itself (supervise-end.c). And a
  * group of which it cannot be told what waits (a journal of another layout) is denied all that waits.
  *
  * The supervisor opens nothing while a worker lives. It passes on SIGTERM and SIGINT, also

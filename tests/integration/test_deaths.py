@@ -114,6 +114,41 @@ class Deaths(OutliveTest):
         wait_until(lambda: 'READY=1' in self.store.notifications(), 'it is back')
         self.all_served(data)
 
+    def test_stopped_while_nobody_can_take_over(self):
+        """The supervisor ends in the worker's place: what waits is denied, nobody gets in any more, and
+        it stays as long as somebody has a file open that is not here."""
+        data = self.held()
+        self.readers.popitem()[1].kill()
+        inside = self.spawn(['sh', '-c', 'cd "$1" && echo in && read x && exec cat f0', 'sh', self.file()])
+        self.assertEqual(inside.stdout.readline(), b'in\n')
+        with open(self.store.config_file, encoding='utf-8') as f:
+            good = f.read()
+        with open(self.store.config_file, 'w', encoding='utf-8') as f:
+            f.write(good + '[Nonsense]\nKey=1\n')
+        try:
+            os.kill(self.store.worker_pid(), signal.SIGKILL)
+            wait_until(lambda: b'Nonsense' in self.store.daemon.log_text(), 'it cannot be taken over')
+            self.store.daemon.signal(signal.SIGTERM)
+            wait_until(lambda: self.store.path not in mounts_below(self.world.dir), 'the store is closed')
+        finally:
+            with open(self.store.config_file, 'w', encoding='utf-8') as f:
+                f.write(good)
+        for file, reader in self.readers.items():
+            status, out, err = finish(reader)
+            self.assertNotEqual(status, 0, file)
+            self.assertEqual((out, err.count(b'Input/output error')), (b'', 1))
+        self.assertTrue(self.store.daemon.alive())  # somebody is in there
+        status, out, err = finish(inside, input=b'go\n')
+        self.assertNotEqual(status, 0)
+        self.assertEqual((out, err.count(b'Input/output error')), (b'', 1))
+        self.assertEqual(self.store.daemon.wait(), 1)
+        wait_until(lambda: not loops_below(self.world.dir), 'the loop device goes')
+        self.gate.release()
+        self.store.start()
+        self.settled(self.engines[0])
+        for file in data:
+            self.assertBytes(self.read(self.file(file)), data[file], file)
+
     def time_of_answers(self, paths):
         """From SIGKILL to the end of a read, sorted. The reader is a process of its own, started before."""
         times = []
@@ -216,6 +251,26 @@ class Replaced(OutliveTest):
         self.store.start()
         self.settled(name)
         self.assertBytes(self.read(self.file('g')), data['g'])
+
+    def test_another_store_in_the_configuration(self):
+        """It could not be taken over: the program is not replaced, and goes on."""
+        data = {'f': noise(5000, 1)}
+        self.gated(data)
+        worker = self.store.worker_pid()
+        path, other = self.store.path, self.world.new_directory('other')
+        with open(self.store.config_file, encoding='utf-8') as f:
+            good = f.read()
+        try:
+            with open(self.store.config_file, 'w', encoding='utf-8') as f:
+                f.write(good.replace('Path=' + path, 'Path=' + other))
+            self.store.daemon.signal(signal.SIGHUP)
+            wait_until(lambda: b'it is not replaced' in self.store.daemon.log_text(), 'it is refused')
+        finally:
+            with open(self.store.config_file, 'w', encoding='utf-8') as f:
+                f.write(good)
+        self.assertEqual(self.store.worker_pid(), worker)
+        self.assertBytes(self.read(self.file('f')), data['f'])
+        self.replace()
 
     def test_under_load(self):
         """Not one of a stream of readers fails."""

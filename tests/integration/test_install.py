@@ -23,6 +23,7 @@ SECURITY_MAX = 5.5
 PROGRAMS = {'usr/bin/cloudsyncctl': 'man1/cloudsyncctl.1',
             'usr/bin/cloudsyncd': 'man8/cloudsyncd.8',
             'usr/bin/cloudsync-engine-check': 'man1/cloudsync-engine-check.1',
+            'usr/libexec/cloudsync-detach': 'man8/cloudsync-detach.8',
             'usr/libexec/cloudsync-engine-host': 'man8/cloudsync-engine-host.8'}
 MANUALS = [*PROGRAMS.values(), 'man5/cloudsync.conf.5']
 FILES = [*PROGRAMS] + ['usr/share/man/' + m for m in MANUALS] + [
@@ -169,6 +170,7 @@ class Install(unittest.TestCase):
         """The installed unit with its program where it was installed to."""
         text = self.text('usr/lib/systemd/system/cloudsync.service')
         adjusted = text.replace('/usr/bin/cloudsyncd', self.path('usr/bin/cloudsyncd'))
+        adjusted = adjusted.replace('/usr/libexec/', self.path('usr/libexec') + '/')
         self.assertNotEqual(adjusted, text)
         directory = self.world.new_directory('unit')
         path = os.path.join(directory, 'cloudsync.service')

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import signal
+import time
 import unittest
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
@@ -53,6 +54,23 @@ STUBS = {name: '[Unit]\nDescription=stub\nDefaultDependencies=no\n' for name in 
     'local-fs.target')}
 STUBS['test.target'] = ('[Unit]\nDescription=test\nDefaultDependencies=no\n'
                         'Wants=dbus.socket dbus.service\n')
+
+# Reads each file of $1 once, slowly, until its standard input has something to say.
+READER = r'''
+import hashlib, json, os, select, sys
+failed, read = [], {}
+for name in sorted(os.listdir(sys.argv[1])):
+    try:
+        with open(os.path.join(sys.argv[1], name), "rb") as f:
+            read[name] = hashlib.sha256(f.read()).hexdigest()
+    except OSError as e:
+        failed.append("%s: %s" % (name, e))
+    with open("/run/progress", "w") as f:
+        print(len(read), file=f)
+    if select.select([0], [], [], 0.02)[0]:
+        break
+print(json.dumps({"failed": failed, "read": read}))
+'''
 
 CAPABILITIES = {'CHOWN': 0, 'DAC_OVERRIDE': 1, 'DAC_READ_SEARCH': 2, 'FOWNER': 3, 'FSETID': 4,
                 'KILL': 5, 'SETGID': 6, 'SETUID': 7, 'SETPCAP': 8, 'SYS_PTRACE': 19,
@@ -112,7 +130,8 @@ class SystemdService(unittest.TestCase):
         cls.files = {'a.txt': noise(30000, 1), 'sub/b.bin': noise(3 * MIB, 2),
                      'c.txt': noise(5000, 3), 'd.txt': noise(5000, 4), 'e.txt': noise(5000, 5),
                      'f.txt': noise(5000, 6)}
-        cls.files.update({'cold-%d' % i: noise(300000, 10 + i) for i in range(6)})
+        cls.files.update({'cold-%d' % i: noise(300000, 10 + i) for i in range(14)})
+        cls.files.update({'many/%03d' % i: noise(1000 + 300 * i, 100 + i) for i in range(150)})
         for name, data in cls.files.items():
             put(os.path.join(cls.web.root, 'docs', name), data, mtime=1600000000)
 
@@ -184,6 +203,7 @@ class SystemdService(unittest.TestCase):
 
     def setUp(self):
         self.inside('systemctl', 'start', 'cloudsync.service', timeout=60)
+        wait_until(lambda: self.engine_state() == 'ready', 'the engine is ready')
 
     def show(self, name):
         return self.inside('systemctl', 'show', '--value', '--property', name,
@@ -323,6 +343,194 @@ class SystemdService(unittest.TestCase):
         self.all_served(readers)
         self.assertEqual(self.show('ActiveState'), 'active')
 
+    # -- restarts
+
+    def write(self, path, text):
+        self.assertEqual(run(self.entered('tee', path), input=text).returncode, 0)
+
+    def configuration(self):
+        return b'[Store]\nPath=/run/cloud\nDevice=%s\n' % os.fsencode(self.world.path('store.img'))
+
+    def broken_configuration(self):
+        self.write('/etc/cloudsync/cloudsync.conf', self.configuration() + b'[Nonsense]\nKey=1\n')
+        self.addCleanup(self.write, '/etc/cloudsync/cloudsync.conf', self.configuration())
+
+    def broken_program(self):
+        """Until repair() or the end of the test, as after a copy that went wrong."""
+        self.inside('mv', '/usr/bin/cloudsyncd', '/usr/bin/cloudsyncd.good')
+        self.write('/usr/bin/cloudsyncd', b'not a program\n')
+        self.inside('chmod', '755', '/usr/bin/cloudsyncd')
+        self.addCleanup(self.repair)
+
+    def repair(self):
+        self.inside('mv', '/usr/bin/cloudsyncd.good', '/usr/bin/cloudsyncd', check=False)
+
+    def drop_in(self, **settings):
+        """For the rest of the test."""
+        directory = '/run/units/cloudsync.service.d'
+        self.write(directory + '/test.conf', '[Service]\n{}\n'.format(
+            '\n'.join('%s=%s' % item for item in settings.items())).encode())
+        self.inside('systemctl', 'daemon-reload')
+        self.addCleanup(self.inside, 'systemctl', 'daemon-reload')
+        self.addCleanup(self.inside, 'rm', directory + '/test.conf')
+
+    def mounted(self):
+        return ' /run/cloud ' in self.inside('cat', '/proc/1/mounts').stdout
+
+    def back(self, main=None):
+        """The service is up, and not in the process `main`."""
+        wait_until(lambda: self.show('ActiveState') == 'active' and self.show('MainPID') != main,
+                   'the service is back', timeout=60)
+
+    def failed(self, readers):
+        """What waited was denied, and never got a byte."""
+        self.web.signal(signal.SIGCONT)
+        for name, reader in readers:
+            status, out, err = finish(reader)
+            self.assertNotEqual(status, 0, name)
+            self.assertEqual(out, b'', name)
+            self.assertIn(b'Input/output error', err)
+
+    def log(self):
+        with open(self.world.log('cloudsyncd'), encoding='utf-8', errors='replace') as f:
+            return f.read()
+
+    def test_readers_over_restarts(self):
+        """systemctl restart, five times, under a program that reads one cold file after the other, and
+        some that wait: nothing fails, nothing is wrong."""
+        reader = start(self.entered('/usr/bin/python3', '-c', READER, '/run/cloud/docs/many'))
+        self.addCleanup(reader.communicate)
+        self.addCleanup(reader.kill)
+        before = self.log().count('left to the next start')
+
+        def progress():
+            return int(self.inside('cat', '/run/progress', check=False).stdout or 0)
+        for turn in range(5):
+            wait_until(lambda turn=turn: progress() >= 8 * (turn + 1), 'the program goes on')
+            blocked = self.waiting_readers('cold-%d' % (4 + turn)) if turn < 2 else []
+            main = self.show('MainPID')
+            self.inside('systemctl', 'restart', 'cloudsync.service', timeout=60)
+            self.assertNotEqual(self.show('MainPID'), main)
+            self.all_served(blocked)
+        status, out, err = finish(reader, input=b'over\n')
+        self.assertEqual((status, err), (0, b''))
+        got = json.loads(out)
+        want = {name[5:]: hashlib.sha256(data).hexdigest() for name, data in self.files.items()
+                if name.startswith('many/')}
+        self.assertEqual(got['failed'], [])
+        self.assertEqual({name for name, digest in got['read'].items() if digest != want[name]}, set())
+        print('# %d reads of cold files over 5 restarts, 0 failed, 0 wrong' % len(got['read']), flush=True)
+        self.assertGreater(len(got['read']), 39)
+        self.assertEqual(self.log().count('left to the next start') - before, 5)
+        self.assertEqual(self.show('NRestarts'), '0')
+
+    def test_restart_with_a_broken_configuration(self):
+        """It would not take over: a full stop. Then the start fails, for good, until it is mended."""
+        readers = self.waiting_readers('cold-6')
+        self.broken_configuration()
+        self.assertNotEqual(self.inside('systemctl', 'restart', 'cloudsync.service', check=False,
+                                        timeout=60).returncode, 0)
+        self.failed(readers)
+        wait_until(lambda: self.show('ActiveState') == 'failed', 'it is not tried again')
+        self.assertFalse(self.mounted())
+        self.assertIn('this restart is a full stop', self.log())
+        self.write('/etc/cloudsync/cloudsync.conf', self.configuration())
+        self.inside('systemctl', 'start', 'cloudsync.service', timeout=60)
+        wait_until(lambda: self.engine_state() == 'ready', 'the engine is back')
+        self.assertReads('cold-6')
+
+    def test_reload_with_a_broken_configuration(self):
+        """It goes on as it was."""
+        worker = self.worker()
+        self.broken_configuration()
+        refusals = self.log().count('it is not replaced')
+        self.inside('systemctl', 'reload', 'cloudsync.service')
+        wait_until(lambda: self.log().count('it is not replaced') > refusals, 'it is refused')
+        self.assertEqual(self.worker(), worker)
+        self.assertReads('cold-7')
+
+    def test_restart_with_a_broken_program(self):
+        readers = self.waiting_readers('cold-8')
+        self.broken_program()
+        self.inside('systemctl', 'restart', 'cloudsync.service', check=False, timeout=60)
+        self.failed(readers)
+        self.assertFalse(self.mounted())
+        self.repair()
+        self.back()  # by itself
+        wait_until(lambda: self.engine_state() == 'ready', 'the engine is back')
+        self.assertReads('cold-8')
+
+    def kill_all(self):
+        self.inside('kill', '-KILL', self.show('MainPID'), self.worker())
+
+    def test_killed_and_the_program_is_broken(self):
+        """What waits goes on waiting; after some tries nobody gets in any more; it comes back when the
+        program does."""
+        readers = self.waiting_readers('cold-9')
+        self.broken_program()
+        self.kill_all()
+        wait_until(lambda: not self.mounted(), 'the store is closed', timeout=60)
+        self.assertIn('cloudsyncd cannot be started: unmounted', self.log())
+        self.assertEqual(self.inside('ls', '-A', '/run/cloud').stdout, '')
+        self.assertIsNone(readers[0][1].poll())
+        self.repair()
+        self.back()
+        self.all_served(readers)
+        self.assertReads('cold-10')
+
+    def test_stopped_while_the_program_is_broken(self):
+        """A stop between two starts that fail runs nothing of ours, and drops the group."""
+        self.broken_program()
+        self.kill_all()
+        wait_until(lambda: not self.mounted(), 'the store is closed', timeout=60)
+        self.inside('systemctl', 'stop', 'cloudsync.service', timeout=60)
+        self.assertEqual(self.inside('ls', '-A', '/run/cloud').stdout, '')
+
+    def test_killed_and_not_started_again(self):
+        """Restart=no: nobody follows, and the store is closed at once."""
+        self.drop_in(Restart='no')
+        self.kill_all()
+        wait_until(lambda: not self.mounted(), 'the store is closed')
+        wait_until(lambda: self.show('ActiveState') == 'failed', 'it is over')
+        self.assertEqual(self.inside('ls', '-A', '/run/cloud').stdout, '')
+
+    def test_killed_and_the_configuration_is_broken(self):
+        """The supervisor tries to take over until systemd loses patience; then it ends in order: what
+        waited is denied, the store is closed."""
+        self.drop_in(TimeoutStartSec='2s')
+        readers = self.waiting_readers('cold-11')
+        self.broken_configuration()
+        self.kill_all()
+        self.failed(readers)
+        wait_until(lambda: self.show('ActiveState') == 'failed', 'it is over', timeout=60)
+        self.assertFalse(self.mounted())
+
+    def test_stop_with_a_store_in_use(self):
+        """Somebody sits in the store for longer than TimeoutStopSec=: systemd is asked for more time, and
+        what is not here is denied. (Killed, the daemon would leave zeros.)"""
+        self.drop_in(TimeoutStopSec='1s')
+        sitter = start(self.entered('sh', '-c', 'cd /run/cloud/docs && echo in && read x; cat cold-12; '
+                                    'echo "status $?"; cat cold-0 | sha256sum; read x'))
+        self.addCleanup(sitter.communicate)
+        self.addCleanup(sitter.kill)
+        self.assertReads('cold-0')
+        self.assertEqual(sitter.stdout.readline(), b'in\n')
+        stop = start(self.entered('systemctl', 'stop', 'cloudsync.service'))
+        self.addCleanup(stop.communicate)
+        wait_until(lambda: not self.mounted(), 'the store is closed')
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() > began + 2.5, 'TimeoutStopSec= is over')
+        self.assertEqual(self.show('ActiveState'), 'deactivating')
+        self.assertIsNone(stop.poll())
+        sitter.stdin.write(b'go\n')
+        sitter.stdin.flush()
+        self.assertEqual(sitter.stdout.readline(), b'status 1\n')  # nothing came before it
+        self.assertEqual(sitter.stdout.readline().split()[0].decode(),
+                         hashlib.sha256(self.files['cold-0']).hexdigest())
+        self.assertIn(b'Input/output error', finish(sitter, input=b'go\n')[2])
+        self.assertEqual(finish(stop)[0], 0)
+        self.assertEqual((self.show('ActiveState'), self.show('Result')), ('inactive', 'success'))
+
     def test_killed_it_is_back(self):
         before = self.show('MainPID')
         self.inside('kill', '-KILL', before)
@@ -335,6 +543,14 @@ class SystemdService(unittest.TestCase):
     def test_watchdog_is_fed(self):
         self.assertEqual(self.show('WatchdogUSec'), '1min')
         self.assertNotEqual(self.show('WatchdogTimestampMonotonic'), '0')
+
+
+if FS != 'ext4':  # what does not depend on the file system
+    for case in ('restart_with_a_broken_configuration', 'reload_with_a_broken_configuration',
+                 'restart_with_a_broken_program', 'stopped_while_the_program_is_broken',
+                 'killed_and_not_started_again', 'killed_and_the_configuration_is_broken',
+                 'killed_and_the_program_is_broken'):
+        delattr(SystemdService, 'test_' + case)
 
 
 if __name__ == '__main__':

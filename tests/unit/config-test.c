@@ -247,6 +247,36 @@ static void test_missing_file(void) {
         g_assert_nonnull(strstr(failure.text, directory));
 }
 
+/* --check reads all of it, and wants the store that is attached, if one is. */
+static void test_check(void) {
+        g_autofree char *file = file_with("[Store]\nPath=/tmp\nDevice=/dev/null\n");
+        char *argv[] = {(char *)"cloudsyncd", (char *)"--check", (char *)"--config", file, NULL};
+        static const struct {
+                const char *attached;
+                bool good;
+        } cases[] = {
+                {NULL, true},
+                {"/tmp\n/dev/null", true},
+                {"/tmp\n/dev/zero", false},
+                {"/tmp\n", false},
+                {"/usr\n/dev/null", false},
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_auto(Failure) failure = FAILURE_INIT;
+                Config *config = NULL;
+                bool leave = false;
+
+                if (cases[i].attached)
+                        g_setenv(CONFIG_CHECK_STORE, cases[i].attached, TRUE);
+                g_assert_cmpint(config_load(4, argv, &config, &leave, &failure), ==,
+                                cases[i].good ? 0 : -EINVAL);
+                g_assert_true(leave);
+                g_assert_null(config);
+        }
+        g_unsetenv(CONFIG_CHECK_STORE);
+}
+
 /* --help prints every option and the defaults of this build, and loads nothing. */
 static void test_help(void) {
         if (g_test_subprocess()) {
@@ -265,7 +295,7 @@ static void test_help(void) {
         g_test_trap_subprocess(NULL, 0, 0);
         g_test_trap_assert_passed();
         g_test_trap_assert_stdout("*--config=FILE*--bus=*--state-dir=*--module-dir=*--host-path=*"
-                                  "--engine-user=*--log-level=*--version*cloudsyncd *");
+                                  "--engine-user=*--log-level=*--check*--version*cloudsyncd *");
 }
 
 int main(int argc, char **argv) {
@@ -281,6 +311,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/config/arguments", test_arguments);
         g_test_add_func("/config/bad-arguments", test_bad_arguments);
         g_test_add_func("/config/missing-file", test_missing_file);
+        g_test_add_func("/config/check", test_check);
         g_test_add_func("/config/help", test_help);
         r = g_test_run();
         {
