@@ -11,7 +11,9 @@
  * At the start everything must work, or the daemon says why and does not run: an
  * administrator is there to read it. Later the bus may go and come as it likes
  * (a restart of the bus must not take the files with it): the loss is logged once, and
- * so is the return. Nothing after bus_open() waits for the bus.
+ * so is the return. A worker that takes over from a dead one begins without a connection,
+ * and looks for it at once: readers wait, and the name may still be the dead one's for some
+ * milliseconds. Nothing but bus_open() waits for the bus.
  *
  * Objects are in sd-bus's tables, which belong to a connection; each new connection
  * gets them anew, before the name is asked for: whoever sees the name sees the objects.
@@ -25,6 +27,9 @@
 
 #define RETRY_FIRST_MS 250
 #define RETRY_LIMIT_MS 15000
+/* Behind a dead worker: more often, and quiet for about as long as the name may be taken. */
+#define RETRY_EARLY_MS 5
+#define QUIET_TRIES 8u
 #define ERROR_TEXT_MAX 1000
 
 static void connection_lost(void *userdata, int r);
@@ -154,11 +159,19 @@ static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
                 sd_bus_close(sd_bus_message_get_bus(reply)); /* and so it is lost */
                 return 0;
         }
+        if (bus->told)
+                log_notice("back on the bus as " BUS_NAME);
         bus->ready = true;
-        bus->told = false;
-        backoff_reset(&bus->backoff);
-        log_notice("back on the bus as " BUS_NAME);
+        bus->told = bus->early = false;
+        bus->backoff = (struct backoff){.first_ms = RETRY_FIRST_MS, .limit_ms = RETRY_LIMIT_MS};
         return 0;
+}
+
+static void tell_lost(Bus *bus, int r) {
+        if (bus->told || (bus->early && bus->backoff.tries < QUIET_TRIES))
+                return;
+        log_warning("the bus is gone (%s): files are still served; trying to come back", g_strerror(-r));
+        bus->told = true;
 }
 
 static gboolean on_retry(void *userdata) {
@@ -172,8 +185,10 @@ static gboolean on_retry(void *userdata) {
                 if (r < 0)
                         disconnect(bus);
         }
-        if (r < 0)
+        if (r < 0) {
+                tell_lost(bus, r);
                 schedule_retry(bus);
+        }
         return G_SOURCE_REMOVE;
 }
 
@@ -186,10 +201,7 @@ static void schedule_retry(Bus *bus) {
 static void connection_lost(void *userdata, int r) {
         Bus *bus = userdata;
 
-        if (!bus->told)
-                log_warning("the bus is gone (%s): files are still served; trying to come back",
-                            g_strerror(-r));
-        bus->told = true;
+        tell_lost(bus, r);
         disconnect(bus);
         schedule_retry(bus);
 }
@@ -287,4 +299,16 @@ int bus_open(Daemon *daemon, const char *address, Bus **ret, Failure *failure) {
         bus->ready = true;
         *ret = bus;
         return 0;
+}
+
+Bus *bus_open_later(Daemon *daemon, const char *address) {
+        Bus *bus;
+
+        if (strcmp(address, "none") == 0)
+                return NULL;
+        bus = bus_new(daemon, address);
+        bus->early = true;
+        bus->backoff.first_ms = RETRY_EARLY_MS;
+        bus->retry = g_timeout_add(0, on_retry, bus);
+        return bus;
 }

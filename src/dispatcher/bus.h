@@ -63,6 +63,7 @@ struct Bus {
         GSource *source;
         bool ready;  /* the name is ours: signals go out */
         bool told;   /* that the connection is lost, and not yet that it is back */
+        bool early;  /* there was none yet (bus_open_later) */
         guint retry; /* the time-out's id, or 0 */
         struct backoff backoff;
         struct bus_callers *callers;

@@ -636,19 +636,6 @@ static void daemon_take_over(Daemon *d) {
         g_array_unref(w.events);
 }
 
-/* The name may still be the dead worker's for a moment. */
-static int daemon_open_bus(Daemon *d, bool takeover, Failure *failure) {
-        int r = -1;
-
-        for (int tries = takeover ? 500 : 1; tries > 0 && r < 0; tries--) {
-                failure_clear(failure);
-                r = bus_open(d, d->config->bus, &d->bus, failure);
-                if (r < 0 && tries > 1)
-                        g_usleep(2000);
-        }
-        return r;
-}
-
 int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, Daemon **ret,
                Failure *failure) {
         Daemon *d = g_new0(Daemon, 1);
@@ -695,7 +682,7 @@ int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, 
                 .max_fetches = config->max_transfers,
                 .deadline_s = config->deadline_s,
                 .granule = store_granule(d->store),
-                .supervised = strcmp(config->bus, "none") != 0,
+                .supervised = true,
         };
         d->files_options = (struct files_options){
                 .group = d->group,
@@ -717,12 +704,13 @@ int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, 
         };
         d->lister = lister_new(&d->lister_options);
 
-        r = daemon_open_bus(d, given->takeover, failure);
-        if (r < 0 && !given->takeover)
-                return r;
-        if (r < 0) /* files come first */
-                log_error("%s", failure->text);
-        failure_clear(failure);
+        if (given->takeover) /* files come first */
+                d->bus = bus_open_later(d, config->bus);
+        else {
+                r = bus_open(d, config->bus, &d->bus, failure);
+                if (r < 0)
+                        return r;
+        }
         daemon_load_engines(d);
         if (given->takeover) {
                 /* Directories that are not listed are watched still, by the same group: people go on

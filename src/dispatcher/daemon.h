@@ -83,6 +83,8 @@ void daemon_counters(const Daemon *daemon, struct daemon_counters *ret);
 /* `address`: "system", "session", "none" or a D-Bus address. Requests the name; its
  * methods are answered once the loop runs. */
 int bus_open(Daemon *daemon, const char *address, Bus **ret, Failure *failure);
+/* The same without waiting: the connection comes, and the name, when the bus gives them. Never fails. */
+Bus *bus_open_later(Daemon *daemon, const char *address);
 void bus_close(Bus *bus);
 void bus_engine_added(Bus *bus, Engine *engine);
 void bus_engine_removed(Bus *bus, const char *id);

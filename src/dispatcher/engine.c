@@ -752,31 +752,6 @@ static int engine_make_state_dir(Engine *e, const char *path) {
         return 0;
 }
 
-static void engine_spawn(Engine *e) {
-        g_autofree char *state_dir = engine_state_dir(e);
-        struct host_options o = {
-                .path = e->options->host_path,
-                .bus_address = e->options->bus_address,
-                .id = engine_id(e),
-                .module_dir = e->options->module_dir,
-                .state_dir = state_dir,
-                .user = e->options->user,
-                .store_path = e->options->store_path,
-                .log_level = log_enabled(LOG_DEBUG) ? LOG_DEBUG : log_enabled(LOG_INFO) ? LOG_INFO : LOG_NOTICE,
-        };
-
-        if (!e->options->supervised)
-                return;
-        e->started = g_get_monotonic_time();
-        int r = engine_make_state_dir(e, state_dir);
-        if (r < 0)
-                log_about(LOG_ERR, engine_id(e), NULL, "%s cannot be made: %s", state_dir, g_strerror(-r));
-        if (host_spawn(&o, engine_host_ended, e, &e->host) < 0)
-                engine_crashed(e, "its host could not be started");
-        else if (e->callbacks->changed)
-                e->callbacks->changed(e->userdata, e);
-}
-
 static void engine_send_token(Engine *e) {
         char *token = credential_token(engine_id(e));
 
@@ -787,28 +762,17 @@ static void engine_send_token(Engine *e) {
         credential_forget(token);
 }
 
-int engine_attach(Engine *e, uid_t uid, pid_t pid, int *ret_channel, Failure *failure) {
+/* Makes the channel and says HELLO; *ret_peer is the provider's end. */
+static int engine_open_channel(Engine *e, int *ret_peer) {
         g_autofree char *state_dir = engine_state_dir(e);
         const Registration *r = e->registration;
-        bool ours = e->host && host_pid(e->host) == pid;
         GHashTableIter iter;
         gpointer key, value;
-        int q, peer;
+        int q;
 
-        if (!ours && uid != 0)
-                return failure_set(failure, -EACCES, "AccessDenied",
-                                   "Only the engine's own host or root may attach.");
-        if (e->state == ENGINE_FAILED || e->state == ENGINE_STOPPED)
-                return failure_set(failure, -EIO, "EngineFailed", "The engine is not to be served: %s.",
-                                   e->detail);
-        if (e->provider)
-                return failure_set(failure, -EBUSY, "AlreadyAttached",
-                                   "The engine %s has a live provider.", r->id);
-
-        q = provider_open(&provider_callbacks, e, &e->provider, &peer);
+        q = provider_open(&provider_callbacks, e, &e->provider, ret_peer);
         if (q < 0)
-                return failure_set(failure, q, "Busy", "No channel could be made: %s.", g_strerror(-q));
-        e->attached_pid = ours ? 0 : pid;
+                return q;
         e->started = g_get_monotonic_time();
         provider_send(e->provider, &(struct channel_message){.type = CHANNEL_HELLO,
                                                              .version = CHANNEL_VERSION,
@@ -822,7 +786,63 @@ int engine_attach(Engine *e, uid_t uid, pid_t pid, int *ret_channel, Failure *fa
                                                                      .value = value});
         engine_send_token(e);
         provider_send(e->provider, &(struct channel_message){.type = CHANNEL_START});
-        *ret_channel = peer;
+        return 0;
+}
+
+static int engine_spawn_host(Engine *e) {
+        g_autofree char *state_dir = engine_state_dir(e);
+        autoclose int peer = -1;
+        int r;
+        struct host_options o = {
+                .path = e->options->host_path,
+                .bus_address = e->options->bus_address,
+                .id = engine_id(e),
+                .module_dir = e->options->module_dir,
+                .state_dir = state_dir,
+                .user = e->options->user,
+                .store_path = e->options->store_path,
+                .log_level = log_enabled(LOG_DEBUG) ? LOG_DEBUG : log_enabled(LOG_INFO) ? LOG_INFO : LOG_NOTICE,
+        };
+
+        r = engine_make_state_dir(e, state_dir);
+        if (r < 0)
+                log_about(LOG_ERR, engine_id(e), NULL, "%s cannot be made: %s", state_dir, g_strerror(-r));
+        r = engine_open_channel(e, &peer);
+        if (r < 0)
+                return r;
+        o.channel = peer;
+        r = host_spawn(&o, engine_host_ended, e, &e->host);
+        if (r < 0)
+                engine_drop_provider(e);
+        return r;
+}
+
+static void engine_spawn(Engine *e) {
+        /* With a live provider of somebody else's, a host comes when that one goes. */
+        if (!e->options->supervised || e->provider)
+                return;
+        e->started = g_get_monotonic_time();
+        if (engine_spawn_host(e) < 0)
+                engine_crashed(e, "its host could not be started");
+        else if (e->callbacks->changed)
+                e->callbacks->changed(e->userdata, e);
+}
+
+int engine_attach(Engine *e, uid_t uid, pid_t pid, int *ret_channel, Failure *failure) {
+        int r;
+
+        if (uid != 0)
+                return failure_set(failure, -EACCES, "AccessDenied", "Only root may attach.");
+        if (e->state == ENGINE_FAILED || e->state == ENGINE_STOPPED)
+                return failure_set(failure, -EIO, "EngineFailed", "The engine is not to be served: %s.",
+                                   e->detail);
+        if (e->provider)
+                return failure_set(failure, -EBUSY, "AlreadyAttached",
+                                   "The engine %s has a live provider.", engine_id(e));
+        r = engine_open_channel(e, ret_channel);
+        if (r < 0)
+                return failure_set(failure, r, "Busy", "No channel could be made: %s.", g_strerror(-r));
+        e->attached_pid = pid;
         return 0;
 }
 

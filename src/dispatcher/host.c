@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
+/* The number under which the host finds its end of the channel. */
+#define HOST_CHANNEL 3
+
 struct Host {
         pid_t pid;
         guint watch;
@@ -56,7 +59,9 @@ int host_spawn(const struct host_options *o, host_ended_fn ended, void *userdata
         Host *host;
 
         argv[n++] = o->path;
-        argv[n++] = "--bus";
+        argv[n++] = "--channel";
+        argv[n++] = G_STRINGIFY(HOST_CHANNEL);
+        argv[n++] = "--bus"; /* for hosts that want to say something */
         argv[n++] = o->bus_address;
         argv[n++] = "--id";
         argv[n++] = o->id;
@@ -74,9 +79,10 @@ int host_spawn(const struct host_options *o, host_ended_fn ended, void *userdata
         }
         argv[n] = NULL;
 
-        if (!g_spawn_async("/", (char **)argv, environment,
-                           G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, &pid,
-                           &error)) {
+        if (!g_spawn_async_with_pipes_and_fds(
+                    "/", argv, (const char *const *)environment,
+                    G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, -1, -1, -1,
+                    &o->channel, (const int[]){HOST_CHANNEL}, 1, &pid, NULL, NULL, NULL, &error)) {
                 log_about(LOG_ERR, o->id, NULL, "cannot start %s: %s", o->path, error->message);
                 return -EIO;
         }

@@ -4,9 +4,9 @@
 /*
  * host — the process that runs an engine's module
  *
- * Spawned as root; it attaches over the bus, then locks itself up (see
- * src/engine-host/sandbox.c) before it loads anything. Here: start it, know when
- * it ended, kill it.
+ * Spawned as root, with its end of the channel; it locks itself up (see
+ * src/engine-host/sandbox.c) before it loads anything. No bus is needed for that: readers
+ * may wait for it. Here: start it, know when it ended, kill it.
  */
 
 #include <sys/types.h>
@@ -16,6 +16,7 @@ typedef struct Host Host;
 struct host_options {
         const char *path, *bus_address, *id, *module_dir, *state_dir, *user, *store_path;
         int log_level;
+        int channel; /* the host's end; borrowed */
 };
 
 /* ended() is called once, on the main loop, after the process was reaped; then host_free(). */

@@ -4,7 +4,7 @@
 /*
  * provider — the live end of an engine: one channel, its slots, what is under way on it
  *
- * Opened by AttachEngine, closed when the peer goes, breaks the protocol, or is
+ * Opened for a host that is started, or by AttachEngine; closed when the peer goes, breaks the protocol, or is
  * replaced. A data slot outlives its provider: whoever holds a ProviderData
  * holds the mapping.
  */

@@ -11,6 +11,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,6 +154,9 @@ int main(int argc, char **argv) {
                 o.channel = attach_engine(o.bus, o.id);
                 if (o.channel < 0)
                         return EXIT_FAILURE;
+        } else if (fcntl(o.channel, F_SETFD, FD_CLOEXEC) < 0) {
+                log_error("--channel %d: %s", o.channel, strerror(errno));
+                return EXIT_USAGE;
         }
         if (sandbox_mounts(&sandbox) < 0 || sandbox_privileges(&sandbox) < 0 ||
             sandbox_syscalls() < 0)

@@ -41,5 +41,41 @@ class Shares(RawTest):
         kill_session(crowd.pid)
 
 
+class Buses(CloudsyncTest):
+    """A worker takes over from a killed one while the bus gives no answer: readers come first."""
+
+    def take_over(self, name):
+        """The worker is killed; a cold file is read, for which a host is needed."""
+        os.kill(self.store.worker_pid(), signal.SIGKILL)
+        began = time.monotonic()
+        self.assertBytes(self.read(self.file(name), timeout=10), noise(100000))
+        print('from SIGKILL to a cold file: %.0f ms' % ((time.monotonic() - began) * 1000))
+
+    def back(self, engine):
+        wait_until(lambda: self.store.call('ListEngines', check=False).returncode == 0,
+                   'the daemon is back on the bus')
+        self.store.wait_state(engine)
+        self.assertBytes(self.read(self.file('later')), noise(100000))
+
+    def test_bus_stopped_at_a_take_over(self):
+        engine = self.engine({'cold': noise(100000), 'later': noise(100000)})
+        self.bus.signal(signal.SIGSTOP)
+        try:
+            self.take_over('cold')
+        finally:
+            self.bus.signal(signal.SIGCONT)
+        self.back(engine)
+
+    def test_bus_dead_at_a_take_over(self):
+        engine = self.engine({'cold': noise(100000), 'later': noise(100000)})
+        self.bus.kill()
+        self.take_over('cold')
+        wait_until(lambda: b'the bus is gone' in self.store.daemon.log_text(), 'it says so')
+        with open(self.bus.log, 'ab') as log:
+            self.bus.process = subprocess.Popen(self.bus.argv, stdin=subprocess.DEVNULL,
+                                                stdout=log, stderr=log, start_new_session=True)
+        self.back(engine)
+
+
 if __name__ == '__main__':
     main()

@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 
-from support.settings import MANAGER, ROOT_OBJECT, SLOW, TESTS, TIMEOUT, BUS_NAME
+from support.settings import SLOW, TESTS, TIMEOUT
 
 SLOTS, SLOT_SIZE = 128, 128 * 1024
 
@@ -86,60 +86,15 @@ def receive_fd(sock, size, timeout):
 # -- the script's end
 
 
-def align(data, n):
-    return data + bytes(-len(data) % n)
-
-
-def dbus_string(text):
-    return struct.pack('<I', len(text)) + text.encode() + b'\0'
-
-
-def dbus_call(serial, member, destination, path, interface, signature='', body=b''):
-    fields = b''
-    for code, kind, value in ((1, 'o', path), (2, 's', interface), (3, 's', member),
-                              (6, 's', destination), (8, 'g', signature)):
-        if not value:
-            continue
-        fields = align(fields, 8) + bytes([code, 1]) + kind.encode() + b'\0'
-        if kind == 'g':
-            fields += bytes([len(value)]) + value.encode() + b'\0'
-        else:
-            fields = align(fields, 4) + dbus_string(value)
-    head = struct.pack('<cBBBII', b'l', 1, 0, 1, len(body), serial)
-    return align(head + struct.pack('<I', len(fields)) + fields, 8) + body
-
-
-def dbus_attach(address, engine):
-    """AttachEngine on a connection of our own: (the connection, the channel's descriptor)."""
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(address.split('path=')[1].split(',')[0])
-    sock.sendall(b'\0AUTH EXTERNAL ' + str(os.geteuid()).encode().hex().encode() + b'\r\n')
-    sock.recv(4096)
-    sock.sendall(b'NEGOTIATE_UNIX_FD\r\n')
-    sock.recv(4096)
-    sock.sendall(b'BEGIN\r\n')
-    sock.sendall(dbus_call(1, 'Hello', 'org.freedesktop.DBus', '/org/freedesktop/DBus',
-                           'org.freedesktop.DBus'))
-    body = align(dbus_string(engine), 4) + struct.pack('<I', 1)
-    sock.sendall(dbus_call(2, 'AttachEngine', BUS_NAME, ROOT_OBJECT, MANAGER, 'su', body))
-    while True:
-        data, fds = receive_fd(sock, 65536, TIMEOUT)
-        if fds:
-            return sock, fds[0]
-        if not data or b'org.cloudsync1.Error' in data:
-            sys.exit('no channel: %r' % data)
-
-
 def script_main(control):
     arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-    bus, channel = dbus_attach(arguments['--bus'], arguments['--id'])
+    channel = int(arguments['--channel'])
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
         s.connect(control)
         s.sendmsg([('%s %d' % (arguments['--id'], os.getpid())).encode()],
                   [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [channel]))])
         os.close(channel)
         s.recv(1)  # until the test closes it
-    bus.close()
 
 
 def write_script(path, control):
