@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <glib/gstdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -193,6 +195,78 @@ static void test_restart(void) {
         g_assert_cmpint(calls_of("files/list_folder"), ==, 1);
 }
 
+/* What changed is told until it has been listed, whatever dies in between. */
+static void test_told_again(void) {
+        struct box auto_box *box = NULL;
+        g_autofree char *names = NULL;
+
+        account_clear();
+        tell("{'do': 'write', 'path': '/DÄ/f', 'text': 'x'}, {'do': 'write', 'path': '/e/g', 'text': 'y'}");
+        box = box_new(true, NULL);
+        expect_complete(box);
+        expect_names(box, "", "DÄ e");
+        tell("{'do': 'write', 'path': '/DÄ/new', 'text': 'x'}");
+        expect_change(box, "DÄ");
+        box_restart(box);
+        expect_change(box, "DÄ");
+        box_restart(box);
+        expect_change(box, "DÄ");
+        names = names_in(box, "DÄ");
+        g_assert_cmpstr(names, ==, "f new");
+        box_restart(box);
+        tell("{'do': 'write', 'path': '/e/h', 'text': 'x'}");
+        expect_change(box, "e");
+        g_assert_false(fake_take_change(box->fake, "DÄ"));
+        /* It is gone: nobody could list it, and its parent is told. */
+        tell("{'do': 'remove', 'path': '/e'}");
+        expect_change(box, "");
+        box_restart(box);
+        expect_change(box, "");
+        g_assert_false(fake_take_change(box->fake, "e"));
+}
+
+/* A folder that is made anew has nothing of the old one's. */
+static void test_made_anew(void) {
+        struct box auto_box *box = NULL;
+
+        account_clear();
+        tell("{'do': 'write', 'path': '/d/f', 'text': 'x'}");
+        box = box_new(true, NULL);
+        expect_complete(box);
+        expect_names(box, "d", "f");
+        tell("{'do': 'remove', 'path': '/d'}, {'do': 'mkdir', 'path': '/d'}");
+        expect_change(box, "d");
+        expect_names(box, "d", "");
+}
+
+/* Another filter, another account, a lost index: everything that a store may have is told. */
+static void test_told_all(void) {
+        g_autofree char *index = NULL;
+        struct box auto_box *box = NULL;
+
+        account_clear();
+        tell("{'do': 'write', 'path': '/d/f.tmp', 'text': 'x'}, {'do': 'write', 'path': '/d/e/g', 'text': 'y'}");
+        box = box_new(true, "exclude", "*.tmp", NULL);
+        expect_complete(box);
+        expect_names(box, "d", "e");
+        expect_names(box, "d/e", "g");
+        expect_change(box, "");
+        g_assert_false(fake_take_change(box->fake, "d")); /* the first listing of all: nothing is old */
+        g_free(box->settings->pdata[1]);
+        box->settings->pdata[1] = g_strdup("*.bak");
+        box_restart(box);
+        expect_change(box, "d/e");
+        expect_change(box, "d");
+        expect_change(box, "");
+        expect_names(box, "d", "e f.tmp");
+        fake_close(box->fake);
+        index = g_build_filename(box->state_dir, "index.sqlite", NULL);
+        g_assert_cmpint(g_unlink(index), ==, 0);
+        box_reopen(box);
+        expect_change(box, "d/e");
+        expect_change(box, "d");
+}
+
 static void test_reset(void) {
         struct fake_entry auto_fake_entry *before = NULL, *after = NULL;
         struct box auto_box *box = NULL;
@@ -333,7 +407,11 @@ static long resident_kib(void) {
         return line ? strtol(line + 6, NULL, 10) : 0;
 }
 
+/* CLOUDSYNC_TEST_ENTRIES=300000 for more. */
 static void test_many(void) {
+        const char *asked = g_getenv("CLOUDSYNC_TEST_ENTRIES");
+        unsigned count = asked ? (unsigned)atoi(asked) : 100000;
+        g_autofree char *complete = g_strdup_printf("%u files and folders", count + (count + 2499) / 2500 + 1);
         struct box auto_box *box = NULL;
         struct cs_request auto_request *list = NULL;
         long before = resident_kib();
@@ -341,20 +419,27 @@ static void test_many(void) {
         double took;
 
         account_clear();
-        tell("{'do': 'bulk', 'path': '/many', 'count': 100000, 'folder': 2500}");
+        tell("{'do': 'bulk', 'path': '/many', 'count': %u, 'folder': 2500}", count);
         begin = g_get_monotonic_time();
         box = box_new(true, NULL);
         expect_names(box, "", "many"); /* at once, whatever there is below */
         g_assert_false(fake_logged(box->fake, "the listing is complete"));
+        /* People see how far it is, at most once a second. */
+        while (!fake_logged(box->fake, "the listing is complete") && box->fake->conditions == 0)
+                g_usleep(10000);
+        g_assert_cmpuint(box->fake->conditions, >, 0);
         expect_complete(box);
+        g_assert_cmpuint(box->fake->conditions, <=,
+                         (g_get_monotonic_time() - begin) / G_USEC_PER_SEC + 2);
+        g_assert_cmpstr(box->fake->condition_text, ==, "");
         took = (double)(g_get_monotonic_time() - begin) / G_USEC_PER_SEC;
-        g_test_message("100,040 entries: %.1f s, %ld KiB more resident (sanitizers included)", took,
+        g_test_message("%u entries: %.1f s, %ld KiB more resident (sanitizers included)", count, took,
                        resident_kib() - before);
         g_assert_cmpint(resident_kib() - before, <, 256 * 1024);
         list = fake_list(box->fake, "many/D0007");
         g_assert_cmpint(list->result, ==, 0);
         g_assert_cmpuint(list->entries->len, ==, 2500);
-        g_assert_true(fake_logged(box->fake, "100041 files and folders"));
+        g_assert_true(fake_logged(box->fake, complete));
         g_assert_true(fake_logged(box->fake, "entries so far"));
 }
 
@@ -364,6 +449,9 @@ void add_name_tests(void) {
         g_test_add_func("/dropbox/names/deltas", test_deltas);
         g_test_add_func("/dropbox/names/order-and-unknown", test_order_and_unknown);
         g_test_add_func("/dropbox/names/restart", test_restart);
+        g_test_add_func("/dropbox/names/told-again", test_told_again);
+        g_test_add_func("/dropbox/names/told-all", test_told_all);
+        g_test_add_func("/dropbox/names/made-anew", test_made_anew);
         g_test_add_func("/dropbox/names/reset", test_reset);
         g_test_add_func("/dropbox/names/interrupted-listing", test_interrupted_listing);
         g_test_add_func("/dropbox/names/direct-unconfirmed", test_direct_unconfirmed);

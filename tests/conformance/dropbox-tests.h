@@ -39,6 +39,8 @@ struct box *box_new(bool login, ...) G_GNUC_NULL_TERMINATED;
 struct box *box_new_list(bool login, const char *const *settings);
 /* Closes and opens the same engine again: a restart. */
 void box_restart(struct box *box);
+/* After a fake_close() of its engine. */
+void box_reopen(struct box *box);
 void box_login(struct box *box); /* puts new credentials into its state directory */
 void box_free(struct box *box);
 

@@ -42,7 +42,7 @@ class Dropbox(DropboxTest):
 
     def test_wrong_content(self):
         """A byte that is not the one that Dropbox hashed is never read."""
-        self.dropbox({'do': 'write', 'path': '/small', 'seed': 's', 'size': 1000},
+        engine = self.dropbox({'do': 'write', 'path': '/small', 'seed': 's', 'size': 1000},
                      {'do': 'write', 'path': '/medium', 'seed': 'm', 'size': 2 * MIB},
                      {'do': 'write', 'path': '/large', 'seed': 'l', 'size': 40 * MIB})
         self.await_names(['large', 'medium', 'small'])
@@ -50,6 +50,9 @@ class Dropbox(DropboxTest):
             with self.subTest(file=name):
                 self.control({'do': 'fault', 'route': 'files/download', 'count': 1, 'corrupt': 500})
                 self.assertBytes(self.read(self.file(name)), made_up(name[0], size))
+        self.assertEqual(self.store.engine_property(engine, 'ChecksumErrors'), 3)
+        status = run([CTL, '--bus', self.bus.address, 'status'], text=True).stdout
+        self.assertIn("3 fetches brought content without the remote's checksum", status)
         # A server that does it always: an error, and no wrong byte afterwards either.
         self.control({'do': 'write', 'path': '/never', 'seed': 'n', 'size': 2 * MIB})
         self.await_names(['large', 'medium', 'never', 'small'])

@@ -103,6 +103,7 @@ class Tree:
     def __init__(self):
         self.nodes = {}
         self.journal = []  # lowercased paths
+        self.removals = {} # of those: path → the place in the journal where it was removed last
         self.names = {}    # of what was deleted: lowercased path → display
 
 
@@ -167,6 +168,7 @@ class Account:
     def remove(self, tree, lower):
         node = tree.nodes[lower]
         self.drop(tree, lower)
+        tree.removals[lower] = len(tree.journal)
         self.note(tree, lower)
         return node
 
@@ -184,8 +186,9 @@ class Account:
 
     def at(self, tree, lower):
         node = tree.nodes.get(lower)
-        if node is not None:
-            return node.metadata()
+        return node.metadata() if node is not None else self.deleted(tree, lower)
+
+    def deleted(self, tree, lower):
         display = tree.names.get(lower, lower)
         return {'.tag': 'deleted', 'name': display.rsplit('/', 1)[1], 'path_lower': lower,
                 'path_display': display}
@@ -394,6 +397,9 @@ def page(state):
         while seq < len(tree.journal) and len(entries) < limit:
             path = tree.journal[seq]
             if last[path] == seq and in_scope(path, state['root'], state['recursive']):
+                # A folder alone would leave what was below the one before.
+                if path in tree.nodes and tree.removals.get(path, -1) >= state['seq']:
+                    entries.append(account.deleted(tree, path))
                 entries.append(account.at(tree, path))
             seq += 1
         after['seq'] = seq

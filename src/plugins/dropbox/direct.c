@@ -6,7 +6,7 @@
  * The first listing of a large account takes minutes, and nothing tells earlier that it has all
  * of a directory. Who wants one meanwhile gets it from a listing of just that directory, which goes
  * into the index as well, unconfirmed (`seen` 0): the full listing confirms what it finds, and
- * removes the rest at its end. Directories listed so are told as changed then.
+ * removes the rest at its end. Directories listed so are noted, and told as changed then.
  */
 
 #include <errno.h>
@@ -35,13 +35,14 @@ static json_object *first_argument(const char *root, const char *path) {
         return o;
 }
 
-static int take_page(struct dropbox *db, const char *root, const struct api_page *page) {
+static int take_page(struct dropbox *db, const char *root, const char *path, const struct api_page *page) {
         struct apply_counts counts = {0};
         int r = index_begin(db->index, 0);
 
         if (r < 0)
                 return r;
         apply_page(db, root, page, &counts);
+        index_dirty_add(db->index, path);
         return index_commit(db->index, NULL);
 }
 
@@ -52,9 +53,6 @@ int direct_list(struct dropbox *db, struct cs_request *request, const char *path
         bool more = true;
         int r = 0;
 
-        pthread_mutex_lock(&db->lock);
-        g_hash_table_add(db->direct, g_strdup(path));
-        pthread_mutex_unlock(&db->lock);
         *fault = (struct api_fault){0};
         while (more && r == 0) {
                 g_autofree char *body = NULL;
@@ -74,7 +72,7 @@ int direct_list(struct dropbox *db, struct cs_request *request, const char *path
                 argument = json_object_new_object();
                 json_object_object_add(argument, "cursor", json_object_new_string(page.cursor));
                 route = "files/list_folder/continue";
-                r = take_page(db, root, &page);
+                r = take_page(db, root, path, &page);
                 api_page_clear(&page);
         }
         return r;

@@ -66,7 +66,6 @@ struct dropbox {
         bool stop, login_changed;
         bool prepared;         /* root and namespace are known: lists may be answered … */
         bool complete;         /* … from the index alone: the first listing is there */
-        GHashTable *direct;    /* the directories that direct_list() was asked for, a set */
         char *namespace;       /* for Dropbox-API-Path-Root; NULL: none is sent */
         char *root_lower;      /* settings.root as Dropbox lowercases it; written by the sync thread */
         GQueue waiting;        /* of struct list_op: for `prepared` */
@@ -101,6 +100,13 @@ int dropbox_login(void *instance, enum cs_login_step step, const char *text, cha
 int sync_start(struct dropbox *db);
 void sync_stop(struct dropbox *db);
 void sync_login_changed(struct dropbox *db);
+
+/* tell.c: these directories, and all that are noted; in between the notes may grow. */
+void tell_changed(struct dropbox *db, GHashTable *changed);
+void tell_dirty(struct dropbox *db);
+/* Has a store ever been told of a listing of ours? That outlives an index that was thrown away. */
+bool tell_was_listed(struct dropbox *db);
+void tell_set_listed(struct dropbox *db);
 
 /* apply.c: one page of a listing into the index, within a transaction; `root`: root_lower, or
  * a copy of it. Counts what was left out. */

@@ -11,11 +11,11 @@
  * and the next one begins where the hash under way ends. The last piece waits for the verdict:
  *
  *     good, or not to be told     it follows, and the fetch is done
- *     mismatch, nothing of the    -EPROTO, so that it is asked for again; -EIO from the
- *     version was handed over     third time on
- *     mismatch otherwise, or one  -ESTALE: what was handed over would be kept after any other
- *     before (VERIFY_SUSPECT)     error; after this one the dispatcher throws it away, asks
- *                                 stat, and begins again (and gives up after a few times)
+ *     mismatch                    -EBADMSG: the dispatcher counts it, throws away what it has of
+ *                                 the version, asks stat, and begins again (and gives up after a
+ *                                 few times)
+ *     one before, and not all     -ESTALE: the same, not counted
+ *     is known (VERIFY_SUSPECT)
  */
 
 #include <errno.h>
@@ -25,7 +25,6 @@
 #include "plugins/dropbox/dropbox.h"
 
 #define PIECE (128u * 1024)
-#define MISMATCHES_MAX 3u
 #define NOTE_PREFIX "note+"
 
 struct fetch {
@@ -214,12 +213,6 @@ static int on_body(void *data, const void *bytes, size_t length) {
 
 /* ── the end ────────────────────────────────────────────────────────────── */
 
-static int mismatch_error(struct fetch *fetch, unsigned mismatches) {
-        if (fetch->delivered > 0 || fetch->length < fetch->size)
-                return -ESTALE;
-        return mismatches < MISMATCHES_MAX ? -EPROTO : -EIO;
-}
-
 static void fetch_end(struct fetch *fetch) {
         const struct cs_host *host = fetch->db->host;
         enum verify_result verdict;
@@ -236,7 +229,7 @@ static void fetch_end(struct fetch *fetch) {
                 host->log(host, CS_LOG_WARNING,
                           "%s of %s: the content does not have the hash that Dropbox says it has (time %u)",
                           fetch->version, fetch->locator, mismatches);
-                fetch_done(fetch, mismatch_error(fetch, mismatches), 0,
+                fetch_done(fetch, -EBADMSG, 0,
                            "the content does not have the hash that Dropbox says it has");
                 return;
         }

@@ -30,6 +30,11 @@ enum index_statement {
         INDEX_MTIME,
         INDEX_COUNT,
         INDEX_PUT_EXPORT,
+        INDEX_DIRTY_ADD,
+        INDEX_DIRTY_ADD_ALL,
+        INDEX_DIRTY_FIND,
+        INDEX_DIRTY_LIST,
+        INDEX_DIRTY_DROP,
         INDEX_STATEMENTS,
 };
 
@@ -39,6 +44,7 @@ struct index {
         pthread_mutex_t lock; /* of all below, and of what the statements are bound to; recursive */
         /* The transaction under way: */
         int64_t listing;
+        int64_t n; /* of its changes: greater than any before */
         int error;
         GHashTable *changed;
         char *last_parent; /* whose existence was just seen to; NULL: none */

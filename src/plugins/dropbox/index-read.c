@@ -187,3 +187,25 @@ int64_t index_folder_mtime(struct index *index, const char *path) {
 uint64_t index_count(struct index *index) {
         return (uint64_t)number(index, INDEX_COUNT, NULL);
 }
+
+int64_t index_dirty_find(struct index *index, const char *path) {
+        return number(index, INDEX_DIRTY_FIND, path);
+}
+
+GPtrArray *index_dirty_list(struct index *index, const char *after, unsigned max) {
+        GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
+        sqlite3_stmt *s;
+
+        pthread_mutex_lock(&index->lock);
+        s = index_statement(index, INDEX_DIRTY_LIST);
+        if (after)
+                index_bind(s, 1, after);
+        else
+                sqlite3_bind_null(s, 1);
+        sqlite3_bind_int64(s, 2, max);
+        while (index_step(s) > 0)
+                g_ptr_array_add(paths, column(s, 0));
+        sqlite3_reset(s);
+        pthread_mutex_unlock(&index->lock);
+        return paths;
+}

@@ -9,7 +9,7 @@
 #include "plugins/dropbox/index-private.h"
 
 /* Another layout: the file is made anew, and the namespace listed anew. */
-#define LAYOUT 1
+#define LAYOUT 2
 
 #define COLUMNS "path, local, kind, flags, id, rev, extra, size, mtime, export_rev, export_hash, export_size"
 /* What is below a path: '0' is the byte after '/'. */
@@ -24,7 +24,8 @@ static const char schema[] =
         " export_size INTEGER NOT NULL DEFAULT 0, seen INTEGER NOT NULL) WITHOUT ROWID;"
         "CREATE INDEX entry_parent ON entry (parent, local);"
         "CREATE INDEX entry_id ON entry (id) WHERE id <> '';"
-        "CREATE INDEX entry_seen ON entry (seen);";
+        "CREATE INDEX entry_seen ON entry (seen);"
+        "CREATE TABLE dirty (path TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;";
 
 static const char *const texts[INDEX_STATEMENTS] = {
         [INDEX_BEGIN] = "BEGIN IMMEDIATE",
@@ -53,6 +54,11 @@ static const char *const texts[INDEX_STATEMENTS] = {
         [INDEX_COUNT] = "SELECT count(*) FROM entry",
         [INDEX_PUT_EXPORT] = "UPDATE entry SET export_rev = ?2, export_size = ?3, export_hash = ?4"
                              " WHERE path = ?1",
+        [INDEX_DIRTY_ADD] = "INSERT OR REPLACE INTO dirty VALUES (?1, ?2)",
+        [INDEX_DIRTY_ADD_ALL] = "INSERT OR REPLACE INTO dirty SELECT path, ?1 FROM entry WHERE kind = 2",
+        [INDEX_DIRTY_FIND] = "SELECT n FROM dirty WHERE path = ?1",
+        [INDEX_DIRTY_LIST] = "SELECT path FROM dirty WHERE ?1 IS NULL OR path > ?1 ORDER BY path LIMIT ?2",
+        [INDEX_DIRTY_DROP] = "DELETE FROM dirty WHERE path = ?1 AND n = ?2",
 };
 
 static int sqlite_error(int code) {
@@ -128,6 +134,17 @@ static int64_t layout_of(struct index *index) {
         return layout;
 }
 
+static int64_t last_change(struct index *index) {
+        sqlite3_stmt *s = NULL;
+        int64_t n = 0;
+
+        if (sqlite3_prepare_v2(index->db, "SELECT max(n) FROM dirty", -1, &s, NULL) == SQLITE_OK &&
+            sqlite3_step(s) == SQLITE_ROW)
+                n = sqlite3_column_int64(s, 0);
+        sqlite3_finalize(s);
+        return n;
+}
+
 static int database_prepare(struct index *index) {
         int64_t layout = layout_of(index);
         int code = SQLITE_OK;
@@ -141,6 +158,8 @@ static int database_prepare(struct index *index) {
         for (int i = 0; i < INDEX_STATEMENTS && code == SQLITE_OK; i++)
                 code = sqlite3_prepare_v3(index->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
                                           &index->statements[i], NULL);
+        if (code == SQLITE_OK)
+                index->n = last_change(index);
         return sqlite_error(code);
 }
 
@@ -228,6 +247,7 @@ int index_begin(struct index *index, int64_t listing) {
                 return r;
         }
         index->listing = listing;
+        index->n++;
         index->error = 0;
         index->changed = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         g_clear_pointer(&index->last_parent, g_free);
@@ -381,6 +401,7 @@ static void need_folder(struct index *index, const char *path, const char *displ
               &(struct index_entry){.path = (char *)path, .local = (char *)name, .kind = INDEX_FOLDER,
                                     .flags = INDEX_IMPLIED},
               parent);
+        mark_changed(index, path);
 }
 
 static bool differs(const struct index_entry *a, const struct index_entry *b) {
@@ -425,6 +446,9 @@ void index_put(struct index *index, const struct index_entry *entry, const char 
                 g_clear_pointer(&index->last_parent, g_free);
         }
         store(index, entry, parent);
+        /* There may have been one of that name before, with other content. */
+        if (entry->kind == INDEX_FOLDER && (r == -ENOENT || known.kind != INDEX_FOLDER))
+                mark_changed(index, entry->path);
         if (r == 0 && known.kind == INDEX_FOLDER && entry->kind == INDEX_FOLDER &&
             !(known.flags & INDEX_IMPLIED) && ((known.flags ^ entry->flags) & INDEX_READ_ONLY))
                 spread_read_only(index, entry);
@@ -464,6 +488,45 @@ void index_clear(struct index *index) {
         run(index, index_statement(index, INDEX_DELETE_ALL));
         mark_changed(index, "");
         g_clear_pointer(&index->last_parent, g_free);
+}
+
+/* ── what has to be told ────────────────────────────────────────────────── */
+
+void index_dirty_add(struct index *index, const char *path) {
+        sqlite3_stmt *s = index_statement(index, INDEX_DIRTY_ADD);
+
+        index_bind(s, 1, path);
+        sqlite3_bind_int64(s, 2, index->n);
+        run(index, s);
+}
+
+void index_dirty_add_changed(struct index *index) {
+        GHashTableIter iter;
+        gpointer path;
+
+        g_hash_table_iter_init(&iter, index->changed);
+        while (g_hash_table_iter_next(&iter, &path, NULL))
+                index_dirty_add(index, path);
+}
+
+void index_dirty_add_all(struct index *index) {
+        sqlite3_stmt *s = index_statement(index, INDEX_DIRTY_ADD_ALL);
+
+        sqlite3_bind_int64(s, 1, index->n);
+        run(index, s);
+        index_dirty_add(index, "");
+}
+
+void index_dirty_drop(struct index *index, const char *path, int64_t n) {
+        sqlite3_stmt *s;
+
+        pthread_mutex_lock(&index->lock);
+        s = index_statement(index, INDEX_DIRTY_DROP);
+        index_bind(s, 1, path);
+        sqlite3_bind_int64(s, 2, n);
+        (void)index_step(s); /* what stays is told once more */
+        sqlite3_reset(s);
+        pthread_mutex_unlock(&index->lock);
 }
 
 int index_set_export(struct index *index, const char *path, const char *rev, uint64_t size,

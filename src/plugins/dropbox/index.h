@@ -17,6 +17,11 @@
  * `local` is its name here. `seen` is the number of the full listing that confirmed it last: at
  * the end of a full listing what was not confirmed is gone. Until then it stays.
  *
+ * Beside the entries are the directories that changed and that the host does not know of for certain:
+ * written in the transaction that changes them, told with host->changed(), and forgotten when a
+ * list() that began after that has been served to its end. What is left after a crash is told
+ * again. `n` tells one change of a directory from a later one.
+ *
  * All functions may be called from any thread. begin() … commit() belong to one thread: they
  * hold the lock in between.
  */
@@ -80,6 +85,18 @@ void index_remove(struct index *index, const char *path); /* and what is below *
 /* The end of a full listing: what it did not confirm goes. */
 void index_remove_unseen(struct index *index);
 void index_clear(struct index *index);
+/* These directories have to be told: one, those whose entries this transaction changed so far, all. */
+void index_dirty_add(struct index *index, const char *path);
+void index_dirty_add_changed(struct index *index);
+void index_dirty_add_all(struct index *index);
+
+/* The number of the change that has to be told, 0: there is none; and: it is known now, unless there was
+ * another one. Its own transaction. */
+int64_t index_dirty_find(struct index *index, const char *path);
+void index_dirty_drop(struct index *index, const char *path, int64_t n);
+/* Up to `max` paths that have to be told and come after `after` (NULL: from the first), in
+ * order. To g_ptr_array_unref(). */
+GPtrArray *index_dirty_list(struct index *index, const char *after, unsigned max);
 
 /* 0, -ENOENT, or another error. */
 int index_find(struct index *index, const char *path, struct index_entry *ret);

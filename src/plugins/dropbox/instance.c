@@ -105,7 +105,6 @@ void dropbox_free(struct dropbox *db) {
         index_free(db->index);
         verify_free(db->verify);
         g_hash_table_unref(db->fetches);
-        g_hash_table_unref(db->direct);
         g_free(db->namespace);
         g_free(db->root_lower);
         g_free(db->refused);
@@ -131,7 +130,6 @@ static struct dropbox *dropbox_new(const struct cs_host *host) {
         pthread_condattr_destroy(&attr);
         pthread_cond_init(&db->lists_wake, NULL);
         db->fetches = g_hash_table_new(NULL, NULL);
-        db->direct = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         db->verify = verify_new();
         db->root_lower = g_strdup("");
         g_queue_init(&db->waiting);

@@ -165,6 +165,7 @@ static void list_serve(struct list_op *op) {
         struct dropbox *db = op->db;
         struct api_fault fault = {0};
         g_autofree char *path = NULL;
+        int64_t change = 0;
         bool complete;
         int r;
 
@@ -172,6 +173,8 @@ static void list_serve(struct list_op *op) {
         complete = db->complete;
         pthread_mutex_unlock(&db->lock);
         r = index_resolve(db->index, op->locator, &path);
+        if (r == 0 && complete)
+                change = index_dirty_find(db->index, path);
         if (r == 0 && !complete)
                 r = direct_list(db, op->request, path, &fault);
         if (r == 0)
@@ -179,6 +182,8 @@ static void list_serve(struct list_op *op) {
         if (*fault.sentence == '\0' && r == -ENOENT)
                 g_strlcpy(fault.sentence, "Dropbox has no such folder any more", sizeof fault.sentence);
         list_done(op, r, fault.retry_after_ms, *fault.sentence ? fault.sentence : NULL);
+        if (r == 0 && change > 0)
+                index_dirty_drop(db->index, path, change);
 }
 
 /* ── threads ────────────────────────────────────────────────────────────── */

@@ -40,6 +40,15 @@ struct sync {
         char *problem;    /* the last one that was logged, or NULL */
 };
 
+static bool is_complete(struct dropbox *db) {
+        bool complete;
+
+        pthread_mutex_lock(&db->lock);
+        complete = db->complete;
+        pthread_mutex_unlock(&db->lock);
+        return complete;
+}
+
 /* ── waiting ────────────────────────────────────────────────────────────── */
 
 /* At most `ms`; less when something happens. False: stop. */
@@ -192,7 +201,8 @@ static void begin_listing(struct sync *s) {
         s->reported = 0;
 }
 
-/* Another account, root or filter: nothing of the old index is worth keeping. */
+/* Another account, root or filter: nothing of the old index is worth keeping, and every directory
+ * that a store may have of it has to be listed again. */
 static void check_fingerprint(struct sync *s) {
         struct dropbox *db = s->db;
         g_autofree char *account = auth_account(db->auth), *known = index_get(db->index, "fingerprint");
@@ -210,6 +220,7 @@ static void check_fingerprint(struct sync *s) {
         index_clear(db->index);
         index_set(db->index, "fingerprint", now);
         index_set_number(db->index, "complete", 0);
+        index_set_number(db->index, "relist", known != NULL || tell_was_listed(db));
         index_set_number(db->index, "created", g_get_real_time() / G_USEC_PER_SEC);
         (void)index_commit(db->index, NULL);
         begin_listing(s);
@@ -235,24 +246,13 @@ static int prepare(struct sync *s, struct api_fault *fault) {
         s->prepared = true;
         s->ask_first = true;
         set_prepared(s->db, true);
+        if (is_complete(s->db))
+                tell_dirty(s->db); /* what an earlier process could not tell, or nobody could list */
         list_release(s->db, 0, 0, NULL);
         return 0;
 }
 
 /* ── pages ──────────────────────────────────────────────────────────────── */
-
-static void tell_changed(struct dropbox *db, GHashTable *changed) {
-        GHashTableIter iter;
-        gpointer path;
-
-        g_hash_table_iter_init(&iter, changed);
-        while (g_hash_table_iter_next(&iter, &path, NULL)) {
-                g_autofree char *local = NULL;
-
-                if (index_local_path(db->index, path, &local) == 0)
-                        db->host->changed(db->host, local);
-        }
-}
 
 static void tell_left_out(struct sync *s) {
         const struct cs_host *host = s->db->host;
@@ -271,8 +271,8 @@ static void tell_left_out(struct sync *s) {
 
 static void listing_finished(struct sync *s) {
         struct dropbox *db = s->db;
-        GHashTable *direct;
 
+        tell_set_listed(db);
         s->busy_since = 0;
         condition_busy(db, NULL);
         db->host->log(db->host, CS_LOG_NOTICE,
@@ -280,11 +280,7 @@ static void listing_finished(struct sync *s) {
                       index_count(db->index));
         pthread_mutex_lock(&db->lock);
         db->complete = true;
-        direct = db->direct;
-        db->direct = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         pthread_mutex_unlock(&db->lock);
-        tell_changed(db, direct);
-        g_hash_table_unref(direct);
 }
 
 /* How far a listing is, for people: at most once a second, and nothing of a short one. */
@@ -305,7 +301,7 @@ static void tell_progress(struct sync *s) {
 static int take_page(struct sync *s, const struct api_page *page) {
         struct dropbox *db = s->db;
         g_autofree char *state = index_get(db->index, "state");
-        bool listing = g_strcmp0(state, "following") != 0, was_complete = db->complete;
+        bool listing = g_strcmp0(state, "following") != 0, was_complete = is_complete(db);
         bool finished = listing && !page->has_more;
         GHashTable *changed = NULL;
         int r;
@@ -319,7 +315,14 @@ static int take_page(struct sync *s, const struct api_page *page) {
                 index_remove_unseen(db->index);
                 index_set(db->index, "state", "following");
                 index_set_number(db->index, "complete", 1);
+                if (!was_complete)
+                        index_dirty_add(db->index, "");
+                if (!was_complete && index_get_number(db->index, "relist") != 0)
+                        index_dirty_add_all(db->index);
+                index_set_number(db->index, "relist", 0);
         }
+        if (was_complete)
+                index_dirty_add_changed(db->index);
         r = index_commit(db->index, &changed);
         if (r < 0)
                 return r;
@@ -333,7 +336,7 @@ static int take_page(struct sync *s, const struct api_page *page) {
                               s->counts.entries);
         }
         if (finished && !was_complete)
-                db->host->changed(db->host, ""); /* what a store may still have of another index */
+                tell_dirty(db);
         else if (was_complete)
                 tell_changed(db, changed);
         if (!page->has_more)
