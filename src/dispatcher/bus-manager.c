@@ -246,6 +246,8 @@ static int get_layers(sd_bus *connection, const char *path, const char *interfac
         r = sd_bus_message_open_container(reply, 'a', "s");
         if (r >= 0 && store_has_hsmid(store))
                 r = sd_bus_message_append(reply, "s", "hsmid");
+        if (r >= 0 && store_guard(store) == STORE_GUARD_ACTIVE)
+                r = sd_bus_message_append(reply, "s", "bpf");
         if (r >= 0 && daemon_is_stored(bus->daemon))
                 r = sd_bus_message_append(reply, "s", "fdstore");
         if (r >= 0)

@@ -668,6 +668,10 @@ int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, 
         if (store_was_attached(d->store))
                 daemon_note_store(d);
 
+        if (store_guard(d->store) == STORE_GUARD_BLIND)
+                log_error("the guard in the kernel does not see that %s is served, and refuses what is "
+                          "not here: load the guard of this version (cloudsync-guard load)",
+                          store_path(d->store));
         if (config->hsmid && !store_has_hsmid(d->store) && !given->takeover)
                 log_info("this kernel has no hsmid mount option (%s): the store is kept closed by other means",
                          config->hsmid);

@@ -15,8 +15,6 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
-#define STAMP_MAGIC 0xC5
-#define STAMP_FORMAT 2
 #define STAMP_FIXED 70u
 
 void stamp_clear(struct stamp *stamp) {

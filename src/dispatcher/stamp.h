@@ -52,6 +52,8 @@
 
 #define STAMP_XATTR "security.bpf.cloudsync"
 #define STAMP_MAX 4096u
+#define STAMP_MAGIC 0xC5
+#define STAMP_FORMAT 2
 
 enum stamp_state {
         STAMP_PLACEHOLDER = 1,

@@ -6,6 +6,7 @@
  *
  *   store.c        the object: open, attach, detach, close
  *   store-file.c   its files: by handle, by name, the staging directory
+ *   store-guard.c  what the guard in the kernel knows of it
  *   store-loop.c   an image file as a block device
  *   store-mount.c  superblocks and mounts, by the new mount API and libmount
  *   store-probe.c  is this a filesystem that cloudsync can stand on?
@@ -53,6 +54,9 @@ struct Store {
 
 /* Makes .cloudsync/staging, or empties it. */
 int store_make_staging(Store *store, Failure *failure);
+
+/* Marks the root directory, durably, as a store's, for the guard. */
+int store_declare(Store *store);
 
 /* What the mount table says of a mount. */
 struct store_mount_info {

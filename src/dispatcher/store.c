@@ -256,6 +256,12 @@ int store_open(const struct store_options *options, FanGroup *group, Store **ret
                 r = store_probe(store->root, store->filesystem, store->path, failure);
         if (r >= 0)
                 r = store_make_staging(store, failure);
+        if (r >= 0) {
+                r = store_declare(store);
+                if (r < 0)
+                        failure_set(failure, r, "StoreUnusable", "Cannot mark %s as a store: %s.",
+                                    store->path, g_strerror(-r));
+        }
         if (r < 0) {
                 if (store->marked)
                         (void)fan_group_unwatch_store(group, store->root);

@@ -57,6 +57,15 @@ const char *store_path(const Store *store);
 const char *store_filesystem(const Store *store);
 bool store_has_device(const Store *store);
 bool store_has_hsmid(const Store *store);
+
+/* Does the BPF guard (guard/guard.h) answer for this store? Asked anew each time. */
+enum store_guard {
+        STORE_GUARD_NONE,
+        STORE_GUARD_ACTIVE,
+        STORE_GUARD_BLIND, /* it is there, and does not see our mark: it refuses what is not here */
+};
+enum store_guard store_guard(const Store *store);
+
 dev_t store_device_number(const Store *store); /* st_dev of the root */
 dev_t store_superblock(const Store *store);    /* as in mountinfo; 0: not known before it is attached */
 

@@ -25,6 +25,12 @@ PROGRAMS = {'usr/bin/cloudsyncctl': 'man1/cloudsyncctl.1',
             'usr/bin/cloudsync-engine-check': 'man1/cloudsync-engine-check.1',
             'usr/libexec/cloudsync-detach': 'man8/cloudsync-detach.8',
             'usr/libexec/cloudsync-engine-host': 'man8/cloudsync-engine-host.8'}
+# Optional, see meson_options.txt.
+GUARD = os.path.exists(os.path.join(BUILD, 'src/guard/cloudsync-guard'))
+if GUARD:
+    PROGRAMS['usr/libexec/cloudsync-guard'] = 'man8/cloudsync-guard.8'
+else:
+    print('# built without the guard (clang, bpftool, libbpf)', flush=True)
 MANUALS = [*PROGRAMS.values(), 'man5/cloudsync.conf.5']
 FILES = [*PROGRAMS] + ['usr/share/man/' + m for m in MANUALS] + [
     'usr/include/cloudsync/engine.h',
@@ -37,7 +43,7 @@ FILES = [*PROGRAMS] + ['usr/share/man/' + m for m in MANUALS] + [
     'usr/share/dbus-1/interfaces/org.cloudsync1.Engine.xml',
     'usr/share/bash-completion/completions/cloudsyncctl',
     'usr/share/doc/cloudsync/examples/cloudsync.conf',
-]
+] + ['usr/lib/systemd/system/cloudsync-guard.service'] * GUARD
 # Where the library directory is depends on the architecture.
 IN_LIBDIR = [r'usr/lib(/[^/]+)?/cloudsync/engines/httpfs\.so',
              r'usr/lib(/[^/]+)?/cloudsync/engines/dropbox\.so',

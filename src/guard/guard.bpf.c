@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The guard's programs. What they are for, and why so: guard.h.
+ *
+ *   file_open         ┐ sleep: read the stamp once, note it on the inode
+ *   inode_setattr     ┘ (truncation, by path or not, O_TRUNC)
+ *   file_permission   ┐ read, write, splice, copy, fallocate, readdir; mmap
+ *   mmap_file         ┘ look at the note
+ *   inode_post_setxattr, inode_post_removexattr   keep notes true
+ *   inode_getxattr                                answers the question "are you there?"
+ *   sb_free_security                              forgets a superblock that goes
+ *   fanotify_handle_event                         kills what a dying group let go
+ *
+ * Notes on inodes. A note goes from NOT to its value once, by compare and swap, by whoever
+ * read the attribute; after that the setxattr hooks alone write it. So an open that read an
+ * old stamp, and is slow, cannot overwrite what a setxattr wrote meanwhile. A setxattr that
+ * makes a file ABSENT has written the note before it returns, and before the daemon takes
+ * the content away.
+ *
+ * Superblocks are known by their address, until sb_free_security. The verifier lets no program
+ * go from an inode to the root directory's attributes, so what a superblock is gets known when its
+ * root is opened (the loader does that with all that are mounted) or asked, or when a file is opened that
+ * has a stamp of its own. Until then each file that is opened is asked for a stamp,
+ * so nothing depends on it but time.
+ *
+ * The order of questions is by price, for the sake of everything that is no store: is the
+ * superblock among the few stores? On a store, a file that is here costs one note; marks are
+ * looked at for what is not here alone.
+ *
+ * What is __noinline has a frame of its own because of the dynptrs, whose place on the stack
+ * nothing else may share.
+ */
+#include "guard/kernel.h"
+
+#include <bpf/bpf_helpers.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "guard/guard.h"
+#include "guard/judge.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* stamp_boot(), by the loader. */
+const volatile __u32 boot = 0;
+
+#define MARKS_MAX 16 /* groups that watch one superblock; ours comes first, being pre-content */
+#define STORES_MAX 8
+
+extern int bpf_get_file_xattr(struct file *file, const char *name, struct bpf_dynptr *value) __ksym;
+extern int bpf_get_dentry_xattr(struct dentry *dentry, const char *name, struct bpf_dynptr *value) __ksym;
+
+struct {
+        __uint(type, BPF_MAP_TYPE_INODE_STORAGE);
+        __uint(map_flags, BPF_F_NO_PREALLOC);
+        __type(key, int);
+        __type(value, __u32); /* enum judgement */
+} notes SEC(".maps");
+
+enum kind {
+        KIND_NOT_KNOWN = 0,
+        KIND_STORE,
+        KIND_OTHER,
+};
+
+struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __uint(max_entries, 4096);
+        __type(key, __u64); /* address of the superblock */
+        __type(value, __u32); /* enum kind */
+} superblocks SEC(".maps");
+
+/* The stores among them, quicker to look at. */
+struct stores {
+        __u64 superblock[STORES_MAX];
+        __u32 more; /* there were more at a time: only the map knows all */
+};
+
+struct {
+        __uint(type, BPF_MAP_TYPE_ARRAY);
+        __uint(max_entries, 1);
+        __type(key, __u32);
+        __type(value, struct stores);
+} stores SEC(".maps");
+
+/* A whole attribute's room, since one that does not fit is not given at all. Lives for one
+ * question. */
+struct buffer {
+        __u8 bytes[STAMP_MAX];
+};
+
+struct {
+        __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+        __uint(map_flags, BPF_F_NO_PREALLOC);
+        __type(key, int);
+        __type(value, struct buffer);
+} buffers SEC(".maps");
+
+/* The inode of the last access of a thread that was allowed although not all is here. */
+struct {
+        __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+        __uint(map_flags, BPF_F_NO_PREALLOC);
+        __type(key, int);
+        __type(value, __u64);
+} accesses SEC(".maps");
+
+/* ── superblocks ────────────────────────────────────────────────────────── */
+
+static __always_inline bool may_be_store(const struct super_block *sb) {
+        unsigned long magic = sb->s_magic;
+
+        return magic == EXT4_MAGIC || magic == XFS_MAGIC || magic == BTRFS_MAGIC;
+}
+
+static __always_inline enum kind kind_of(const struct super_block *sb) {
+        __u64 key = (__u64)sb;
+        __u32 *kind = bpf_map_lookup_elem(&superblocks, &key);
+
+        return kind ? *kind : KIND_NOT_KNOWN;
+}
+
+static __always_inline bool is_store(const struct super_block *sb) {
+        __u32 zero = 0;
+        struct stores *s = bpf_map_lookup_elem(&stores, &zero);
+
+        if (!s)
+                return false;
+        for (int i = 0; i < STORES_MAX; i++)
+                if (s->superblock[i] == (__u64)sb)
+                        return true;
+        return s->more && kind_of(sb) == KIND_STORE;
+}
+
+static __always_inline void list_store(__u64 key) {
+        __u32 zero = 0;
+        struct stores *s = bpf_map_lookup_elem(&stores, &zero);
+
+        if (!s)
+                return;
+        for (int i = 0; i < STORES_MAX; i++) {
+                __u64 was = __sync_val_compare_and_swap(&s->superblock[i], 0, key);
+                if (was == 0 || was == key)
+                        return;
+        }
+        s->more = 1;
+}
+
+static __always_inline void unlist_store(__u64 key) {
+        __u32 zero = 0;
+        struct stores *s = bpf_map_lookup_elem(&stores, &zero);
+
+        for (int i = 0; s && i < STORES_MAX; i++)
+                __sync_val_compare_and_swap(&s->superblock[i], key, 0);
+}
+
+static __noinline void set_kind(const struct super_block *sb, enum kind kind) {
+        __u64 key = (__u64)sb;
+        __u32 value = kind;
+
+        bpf_map_update_elem(&superblocks, &key, &value, 0);
+        if (kind == KIND_STORE)
+                list_store(key);
+        else
+                unlist_store(key);
+}
+
+static __always_inline bool is_root(const struct inode *inode, const struct super_block *sb) {
+        return (__u64)BPF_CORE_READ(sb, s_root, d_inode) == (__u64)inode;
+}
+
+SEC("lsm/sb_free_security")
+int BPF_PROG(guard_forget, struct super_block *sb) {
+        __u64 key = (__u64)sb;
+
+        unlist_store(key);
+        bpf_map_delete_elem(&superblocks, &key);
+        return 0;
+}
+
+/* ── marks ──────────────────────────────────────────────────────────────── */
+
+/* Does a group live that holds back what is not here? */
+static __noinline bool is_live(struct super_block *sb) {
+        struct fsnotify_mark_connector *connector;
+        struct hlist_node *node;
+
+        if (!(sb->s_fsnotify_mask & FS_PRE_ACCESS))
+                return false;
+        connector = BPF_CORE_READ(sb, s_fsnotify_info, sb_marks);
+        node = connector ? BPF_CORE_READ(connector, list.first) : 0;
+        for (int i = 0; i < MARKS_MAX && node; i++) {
+                struct fsnotify_mark *mark =
+                        (void *)node - bpf_core_field_offset(struct fsnotify_mark, obj_list);
+                const __u32 both = FS_PRE_ACCESS | FS_OPEN_PERM;
+                if ((BPF_CORE_READ(mark, mask) & both) == both &&
+                    !BPF_CORE_READ(mark, group, shutdown))
+                        return true;
+                node = BPF_CORE_READ(node, next);
+        }
+        return false;
+}
+
+/* ── files ──────────────────────────────────────────────────────────────── */
+
+static __always_inline bool has_kind(const struct inode *inode) {
+        return (inode->i_mode & S_IFMT) == S_IFREG || (inode->i_mode & S_IFMT) == S_IFDIR;
+}
+
+static __always_inline enum judgement judge(const __u8 *bytes, __s64 n) {
+        if (n == -ENODATA || n == -EOPNOTSUPP)
+                return JUDGED_HERE;
+        if (n < 0)
+                return JUDGED_NOT;
+        return judge_stamp(bytes, n, boot);
+}
+
+static __always_inline enum judgement note_of(struct inode *inode) {
+        __u32 *note = bpf_inode_storage_get(&notes, inode, 0, 0);
+
+        return note ? *note : JUDGED_NOT;
+}
+
+/* Takes down what was read, unless somebody was faster; returns what is noted now. */
+static __always_inline enum judgement take_down(struct inode *inode, enum judgement read) {
+        __u32 *note, was;
+
+        if (read == JUDGED_NOT)
+                return read;
+        note = bpf_inode_storage_get(&notes, inode, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+        if (!note)
+                return read;
+        was = __sync_val_compare_and_swap(note, JUDGED_NOT, read);
+        return was == JUDGED_NOT ? read : was;
+}
+
+static __always_inline struct buffer *take_buffer(struct bpf_dynptr *value) {
+        struct buffer *buffer = bpf_task_storage_get(&buffers, bpf_get_current_task_btf(), 0,
+                                                     BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+        if (buffer)
+                bpf_dynptr_from_mem(buffer, sizeof *buffer, 0, value);
+        return buffer;
+}
+
+static __always_inline void drop_buffer(void) {
+        bpf_task_storage_delete(&buffers, bpf_get_current_task_btf());
+}
+
+/* What an attribute that was read says of the file, and of its superblock if that was not known. */
+static __always_inline enum judgement learn(struct inode *inode, enum kind kind, const __u8 *bytes, __s64 n) {
+        if (kind == KIND_NOT_KNOWN && judge_is_own(bytes, n, inode->i_ino, inode->i_generation)) {
+                set_kind(inode->i_sb, KIND_STORE);
+                kind = KIND_STORE;
+        }
+        /* Where it is not known to be one, only a stamp that names this inode counts. */
+        if (kind == KIND_NOT_KNOWN)
+                return n < 0 && n != -ENODATA ? JUDGED_NOT : take_down(inode, JUDGED_HERE);
+        return take_down(inode, judge(bytes, n));
+}
+
+/* Both sleep. NOT means: may not be here, on a store. Elsewhere always HERE. */
+static __noinline enum judgement ask_file(struct file *file, struct inode *inode, enum kind kind) {
+        enum judgement what = note_of(inode);
+        struct bpf_dynptr value;
+        struct buffer *buffer;
+
+        if (what != JUDGED_NOT)
+                return what;
+        buffer = take_buffer(&value);
+        if (buffer) {
+                int n = bpf_get_file_xattr(file, STAMP_XATTR, &value);
+                what = learn(inode, kind, buffer->bytes, n);
+                drop_buffer();
+        }
+        return what == JUDGED_NOT && kind == KIND_NOT_KNOWN ? JUDGED_HERE : what;
+}
+
+static __noinline enum judgement ask_dentry(struct dentry *dentry, struct inode *inode, enum kind kind) {
+        enum judgement what = note_of(inode);
+        struct bpf_dynptr value;
+        struct buffer *buffer;
+
+        if (what != JUDGED_NOT)
+                return what;
+        buffer = take_buffer(&value);
+        if (buffer) {
+                int n = bpf_get_dentry_xattr(dentry, STAMP_XATTR, &value);
+                what = learn(inode, kind, buffer->bytes, n);
+                drop_buffer();
+        }
+        return what == JUDGED_NOT && kind == KIND_NOT_KNOWN ? JUDGED_HERE : what;
+}
+
+static __always_inline void learn_root(const struct super_block *sb, int n) {
+        if (n >= 1)
+                set_kind(sb, KIND_STORE);
+        else if (n == -ENODATA || n == -EOPNOTSUPP)
+                set_kind(sb, KIND_OTHER);
+}
+
+/* Both sleep. A root directory says what its superblock is. */
+static __noinline void ask_root(struct file *root, const struct super_block *sb) {
+        struct bpf_dynptr value;
+
+        if (!take_buffer(&value))
+                return;
+        int n = bpf_get_file_xattr(root, GUARD_STORE_XATTR, &value);
+        drop_buffer();
+        learn_root(sb, n);
+}
+
+static __noinline void ask_root_dentry(struct dentry *root, const struct super_block *sb) {
+        struct bpf_dynptr value;
+
+        if (!take_buffer(&value))
+                return;
+        int n = bpf_get_dentry_xattr(root, GUARD_STORE_XATTR, &value);
+        drop_buffer();
+        learn_root(sb, n);
+}
+
+/* The inode of an access that the group will be asked about: see let_go. */
+static __always_inline void remember(const struct inode *inode) {
+        __u64 *access = bpf_task_storage_get(&accesses, bpf_get_current_task_btf(), 0,
+                                             BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+        if (access)
+                *access = (__u64)inode;
+}
+
+/* For hooks that cannot sleep. */
+static __always_inline int decide(struct inode *inode) {
+        struct super_block *sb = inode->i_sb;
+
+        if (!is_store(sb) || !has_kind(inode) || note_of(inode) == JUDGED_HERE)
+                return 0;
+        if (!is_live(sb))
+                return -EPERM;
+        remember(inode);
+        return 0;
+}
+
+SEC("lsm.s/file_open")
+int BPF_PROG(guard_open, struct file *file) {
+        struct inode *inode = file->f_inode;
+        struct super_block *sb = inode->i_sb;
+        enum kind kind;
+
+        if (!may_be_store(sb) || !has_kind(inode))
+                return 0;
+        kind = kind_of(sb);
+        if (kind == KIND_NOT_KNOWN && is_root(inode, sb)) {
+                ask_root(file, sb);
+                kind = kind_of(sb);
+        }
+        /* A directory may be opened (the daemon does before it has its mark), but not read. */
+        if (kind == KIND_OTHER || ask_file(file, inode, kind) == JUDGED_HERE ||
+            (inode->i_mode & S_IFMT) == S_IFDIR)
+                return 0;
+        return is_live(sb) ? 0 : -EPERM;
+}
+
+SEC("lsm/file_permission")
+int BPF_PROG(guard_permission, struct file *file, int mask) {
+        return decide(file->f_inode);
+}
+
+SEC("lsm/mmap_file")
+int BPF_PROG(guard_mmap, struct file *file) {
+        return file ? decide(file->f_inode) : 0;
+}
+
+SEC("lsm.s/inode_setattr")
+int BPF_PROG(guard_setattr, struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr) {
+        struct inode *inode = dentry->d_inode;
+        enum kind kind;
+
+        if (!(attr->ia_valid & ATTR_SIZE) || !inode || !may_be_store(inode->i_sb))
+                return 0;
+        kind = kind_of(inode->i_sb);
+        if (kind == KIND_OTHER || ask_dentry(dentry, inode, kind) == JUDGED_HERE)
+                return 0;
+        return is_live(inode->i_sb) ? 0 : -EPERM;
+}
+
+/* ── attributes ─────────────────────────────────────────────────────────── */
+
+enum name {
+        NAME_OTHER,
+        NAME_STAMP,
+        NAME_STORE,
+        NAME_QUESTION,
+};
+
+static __always_inline bool equal(const char *a, const char *b, unsigned bytes) {
+        for (unsigned i = 0; i < bytes; i++)
+                if (a[i] != b[i])
+                        return false;
+        return true;
+}
+
+static __always_inline enum name which(const char *name) {
+        char own[32] = {};
+
+        bpf_probe_read_kernel_str(own, sizeof own, name);
+        if (equal(own, STAMP_XATTR, sizeof STAMP_XATTR))
+                return NAME_STAMP;
+        if (equal(own, GUARD_STORE_XATTR, sizeof GUARD_STORE_XATTR))
+                return NAME_STORE;
+        if (equal(own, GUARD_QUESTION_XATTR, sizeof GUARD_QUESTION_XATTR))
+                return NAME_QUESTION;
+        return NAME_OTHER;
+}
+
+static __always_inline void note_file(struct inode *inode, enum judgement what) {
+        __u32 *note = bpf_inode_storage_get(&notes, inode, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+        if (note)
+                *note = what;
+}
+
+SEC("lsm/inode_post_setxattr")
+int BPF_PROG(guard_post_setxattr, struct dentry *dentry, const char *name, const void *value, __u64 size) {
+        struct inode *inode = dentry->d_inode;
+        __u8 bytes[JUDGE_BYTES] = {};
+        enum name what;
+
+        if (!inode || !may_be_store(inode->i_sb))
+                return 0;
+        what = which(name);
+        if (what == NAME_STAMP && is_store(inode->i_sb)) {
+                __s64 n = size;
+                if (size >= JUDGE_BYTES && bpf_probe_read_kernel(bytes, sizeof bytes, value) < 0)
+                        n = 0; /* counts as damaged */
+                note_file(inode, judge(bytes, n));
+        } else if (what == NAME_STORE && is_root(inode, inode->i_sb)) {
+                set_kind(inode->i_sb, size > 0 ? KIND_STORE : KIND_OTHER);
+        }
+        return 0;
+}
+
+SEC("lsm/inode_post_removexattr")
+int BPF_PROG(guard_post_removexattr, struct dentry *dentry, const char *name) {
+        struct inode *inode = dentry->d_inode;
+        enum name what;
+
+        if (!inode || !may_be_store(inode->i_sb))
+                return 0;
+        what = which(name);
+        if (what == NAME_STAMP && is_store(inode->i_sb))
+                note_file(inode, JUDGED_HERE);
+        else if (what == NAME_STORE && is_root(inode, inode->i_sb))
+                set_kind(inode->i_sb, KIND_OTHER);
+        return 0;
+}
+
+SEC("lsm.s/inode_getxattr")
+int BPF_PROG(guard_question, struct dentry *dentry, const char *name) {
+        struct inode *inode = dentry->d_inode;
+        struct super_block *sb;
+
+        if (!inode || !may_be_store(inode->i_sb))
+                return 0;
+        sb = inode->i_sb;
+        if (kind_of(sb) == KIND_OTHER || !is_root(inode, sb) || which(name) != NAME_QUESTION)
+                return 0;
+        if (kind_of(sb) == KIND_NOT_KNOWN)
+                ask_root_dentry(dentry, sb);
+        if (!is_store(sb))
+                return 0;
+        return is_live(sb) ? -GUARD_ANSWER_LIVE : -GUARD_ANSWER_CLOSED;
+}
+
+/* ── what a dying group lets go ─────────────────────────────────────────── */
+
+static __always_inline __u64 inode_of(const void *data, __u32 type) {
+        const struct path *path = 0;
+
+        if (type == bpf_core_enum_value(enum fsnotify_data_type, FSNOTIFY_EVENT_FILE_RANGE))
+                path = BPF_CORE_READ((const struct file_range *)data, path);
+        else if (type == bpf_core_enum_value(enum fsnotify_data_type, FSNOTIFY_EVENT_PATH))
+                path = data;
+        return path ? (__u64)BPF_CORE_READ(path, dentry, d_inode) : 0;
+}
+
+/* Runs in the thread that waited, when its wait is over. The arguments are eight, more
+ * than BPF_PROG() spells out. */
+SEC("fexit/fanotify_handle_event")
+int guard_let_go(unsigned long long *ctx) {
+        struct fsnotify_group *group = (void *)ctx[0];
+        __u32 mask = (__u32)ctx[1];
+        __u64 *access;
+
+        if ((int)ctx[8] != 0 || !(mask & (FS_PRE_ACCESS | FS_ACCESS_PERM)) ||
+            !BPF_CORE_READ(group, shutdown))
+                return 0;
+        access = bpf_task_storage_get(&accesses, bpf_get_current_task_btf(), 0, 0);
+        if (access && *access && *access == inode_of((const void *)ctx[2], (__u32)ctx[3]))
+                bpf_send_signal(SIGKILL);
+        return 0;
+}
