@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "dispatcher/settle.h"
 
+#include "dispatcher/cuts.h"
 #include "dispatcher/handle.h"
 #include "dispatcher/presence.h"
 #include "dispatcher/journal.h"
@@ -31,6 +32,7 @@ struct Settle {
         FanGroup *group;
         Store *store;
         Journal *journal;
+        Cuts *cuts;
         GArray *queue; /* of struct item: not synced yet */
         GArray *held;  /* of struct item: synced, but open when their turn came */
         guint timer, held_timer;
@@ -48,13 +50,25 @@ struct batch {
 
 enum settled { SETTLED, HELD };
 
+/* A FILLED file that was changed by its path. */
+struct cut {
+        Settle *settle;
+        struct handle handle;
+};
+
 static void settle_schedule(Settle *settle);
 
-static int settle_stamp(int fd, struct stamp *stamp, enum stamp_state state) {
+/* `settle` may be NULL: nothing is watched. */
+static int settle_stamp(Settle *settle, int fd, struct stamp *stamp, enum stamp_state state) {
+        int r;
+
         stamp->state = state;
         if (state == STAMP_PLACEHOLDER)
                 stamp->flags |= STAMP_EXPOSED;
-        return stamp_write(fd, stamp);
+        r = stamp_write(fd, stamp);
+        if (r == 0 && settle)
+                cuts_unwatch(settle->cuts, fd);
+        return r;
 }
 
 static bool is_changed(const struct stat *st, const struct stamp *stamp) {
@@ -80,11 +94,13 @@ static bool is_on_disk(int fd, uint64_t size, uint64_t granule, bool synced) {
  * read it, it is heard again, and stays as it is; unless a writer came unheard
  * meanwhile and waits for the read lease to go: then it is stamped all the same.
  */
-static enum settled settle_quietly(FanGroup *group, int fd, struct stamp *stamp) {
+static enum settled settle_quietly(Settle *settle, int fd, struct stamp *stamp) {
+        FanGroup *group = settle->group;
+
         if (fan_group_silence(group, fd, true) < 0)
                 return HELD;
         if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
-                if (settle_stamp(fd, stamp, STAMP_WHOLE) == 0)
+                if (settle_stamp(settle, fd, stamp, STAMP_WHOLE) == 0)
                         return SETTLED;
                 (void)fcntl(fd, F_SETLEASE, F_RDLCK);
                 (void)fan_group_unsilence(group, fd);
@@ -92,7 +108,7 @@ static enum settled settle_quietly(FanGroup *group, int fd, struct stamp *stamp)
         }
         (void)fan_group_unsilence(group, fd);
         if (fcntl(fd, F_GETLEASE) != F_RDLCK) {
-                (void)settle_stamp(fd, stamp, STAMP_WHOLE);
+                (void)settle_stamp(settle, fd, stamp, STAMP_WHOLE);
                 return SETTLED;
         }
         (void)fan_group_silence(group, fd, false);
@@ -117,17 +133,17 @@ static enum settled settle_leased(Settle *settle, int fd, const struct batch *ba
                 if (is_changed(&st, &stamp)) {
                         /* By truncate(2) or a date: what is a hole now is the user's. */
                         if (fdatasync(fd) == 0)
-                                (void)settle_stamp(fd, &stamp, STAMP_WHOLE);
+                                (void)settle_stamp(settle, fd, &stamp, STAMP_WHOLE);
                 } else if (!is_on_disk(fd, stamp.size, store_granule(settle->store), batch->sync)) {
                         log_about(LOG_WARNING, stamp.engine, stamp.locator,
                                   "its content did not reach the disk; it is fetched again when it is read");
                         /* Not on a file system that turned read-only: then each access looks. */
-                        (void)settle_stamp(fd, &stamp, STAMP_PLACEHOLDER);
+                        (void)settle_stamp(settle, fd, &stamp, STAMP_PLACEHOLDER);
                         (void)fan_group_unsilence(settle->group, fd);
                 } else if (batch->force)
-                        (void)settle_stamp(fd, &stamp, STAMP_WHOLE);
+                        (void)settle_stamp(settle, fd, &stamp, STAMP_WHOLE);
                 else
-                        settled = settle_quietly(settle->group, fd, &stamp);
+                        settled = settle_quietly(settle, fd, &stamp);
         }
         stamp_clear(&stamp);
         return settled;
@@ -149,6 +165,38 @@ static enum settled settle_one(Settle *settle, const struct handle *handle, cons
         return settled;
 }
 
+/*
+ * What is a hole of it now is the user's: WHOLE, as soon as what came of the rest is on the disk. The
+ * stamp is forced to the disk as well, since the change may be there already. Without a
+ * lease: no writer is let in before WHOLE, and another truncate(2) meanwhile only makes more
+ * of it the user's. A date alone that is not the stamp's proves as much: the file was told of
+ * because its content was changed.
+ */
+static void cut_run(void *data) {
+        const struct cut *cut = data;
+        struct stamp stamp = STAMP_INIT;
+        autoclose int fd = -1;
+        struct stat st;
+
+        fd = handle_open(store_root(cut->settle->store), &cut->handle, O_RDONLY | O_NONBLOCK);
+        if (fd < 0 || fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
+                return;
+        if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot() && is_changed(&st, &stamp) &&
+            fdatasync(fd) == 0) {
+                stamp.flags |= STAMP_LOCAL;
+                if (settle_stamp(cut->settle, fd, &stamp, STAMP_WHOLE) == 0)
+                        (void)fsync(fd);
+        }
+        stamp_clear(&stamp);
+}
+
+static void settle_cut(void *userdata, const struct handle *handle) {
+        struct cut *cut = g_new(struct cut, 1);
+
+        *cut = (struct cut){.settle = userdata, .handle = *handle};
+        work_run(cut_run, g_free, cut);
+}
+
 /* Killed in between: heard again, and WHOLE if it can be, since a writer may have come unheard. */
 void settle_recover(FanGroup *group, const Store *store) {
         Journal *journal = fan_group_journal(group);
@@ -165,7 +213,7 @@ void settle_recover(FanGroup *group, const Store *store) {
                 if (fstat(fd, &st) == 0 && stamp_read(fd, st.st_ino, &stamp) == 0 &&
                     stamp.state == STAMP_FILLED && stamp.boot == stamp_boot() &&
                     is_on_disk(fd, MIN((uint64_t)st.st_size, stamp.size), store_granule(store), false))
-                        (void)settle_stamp(fd, &stamp, STAMP_WHOLE);
+                        (void)settle_stamp(NULL, fd, &stamp, STAMP_WHOLE);
                 stamp_clear(&stamp);
         }
         journal_settling(journal, NULL);
@@ -257,10 +305,15 @@ bool settle_disk_fails(const Settle *settle) {
 void settle_add(Settle *settle, int fd) {
         struct item item = {.tries = 0};
 
+        cuts_watch(settle->cuts, fd);
         if (settle->queue->len >= SETTLE_QUEUE_MAX || handle_take(fd, &item.handle) < 0)
                 return;
         g_array_append_val(settle->queue, item);
         settle_schedule(settle);
+}
+
+void settle_forget(Settle *settle, int fd) {
+        cuts_unwatch(settle->cuts, fd);
 }
 
 void settle_hurry(Settle *settle) {
@@ -274,6 +327,7 @@ Settle *settle_new(FanGroup *group, Store *store) {
         settle->group = group;
         settle->store = store;
         settle->journal = fan_group_journal(group);
+        settle->cuts = cuts_new(settle_cut, settle);
         settle->queue = g_array_new(FALSE, FALSE, sizeof(struct item));
         settle->held = g_array_new(FALSE, FALSE, sizeof(struct item));
         return settle;
@@ -286,6 +340,7 @@ void settle_free(Settle *settle) {
                 g_source_remove(settle->timer);
         if (settle->held_timer)
                 g_source_remove(settle->held_timer);
+        cuts_free(settle->cuts);
         g_array_unref(settle->queue);
         g_array_unref(settle->held);
         g_free(settle);

@@ -443,6 +443,30 @@ class Boots(GateTest):
     def test_truncated_while_filled_and_open(self):
         self.changed(True, True)
 
+    def test_cut_and_grown_then_lost(self):
+        """truncate(2) of what was just fetched, which raises no event, and another boot without a
+        clean stop: the hole is the user's. Also while somebody reads the file."""
+        data = noise(200000, 1)
+        engine = self.engine({'free': data, 'held': data})
+        for name in ('free', 'held'):
+            self.read(self.file(name))
+        holder = self.spawn([ACCESS, 'hold', self.file('held')])
+        self.assertEqual(holder.stdout.readline(), b'open\n')
+        for name in ('free', 'held'):
+            os.truncate(self.file(name), 5000)
+            os.truncate(self.file(name), 200000)
+        began = time.monotonic()
+        for name in ('free', 'held'):
+            wait_until(lambda n=name: os.getxattr(self.file(n), 'security.bpf.cloudsync')[2] == 3, 'WHOLE')
+        # Long before they are settled (3 s, or when nobody has them open).
+        self.assertLess(time.monotonic() - began, 1.5 * SLOW)
+        kill_session(holder.pid)
+        holder.wait()
+        self.another_boot(kill=True)
+        self.store.wait_state(engine)
+        for name in ('free', 'held'):
+            self.assertBytes(self.read(self.file(name)), data[:5000] + bytes(195000), name)
+
     def test_touched_then_read_then_lost(self):
         """A user's mtime on a placeholder, then filled, then another boot without a clean stop."""
         data = noise(200000, 2)
