@@ -115,15 +115,11 @@ static void test_revoked(void) {
 static void test_missing_scope(void) {
         struct fake_entry auto_fake_entry *file = NULL;
         struct box auto_box *box = NULL;
-        g_autofree char *token = NULL, *text = NULL, *path = NULL;
 
         account_clear();
         tell("{'do': 'write', 'path': '/f', 'seed': 's', 'size': 1000}");
         box = box_new(false, NULL);
-        token = control_string("{'do': 'login', 'scope': 'account_info.read files.metadata.read'}");
-        text = g_strdup_printf("{\"refresh_token\": \"%s\"}", token);
-        path = g_build_filename(box->state_dir, "credentials", NULL);
-        g_assert_true(g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, NULL));
+        box_login_scope(box, "account_info.read files.metadata.read");
         expect_names(box, "", "f");
         file = entry_get(box, "", "f");
         {
@@ -132,6 +128,16 @@ static void test_missing_scope(void) {
                 g_assert_cmpint(a->result, ==, -EACCES);
                 g_assert_nonnull(strstr(a->detail, "App Console"));
         }
+        g_assert_cmpint(box->fake->condition, ==, CS_CONDITION_GOOD); /* names are shown all the same */
+        /* Without names nothing is: that is a login's matter, and another one mends it. */
+        box_login_scope(box, "account_info.read files.content.read");
+        tell("{'do': 'write', 'path': '/g', 'text': 'x'}");
+        box_restart(box);
+        fake_await_condition(box->fake, CS_CONDITION_NEEDS_LOGIN);
+        g_assert_nonnull(strstr(box->fake->condition_text, "files.metadata.read"));
+        box_login(box);
+        fake_await_condition(box->fake, CS_CONDITION_GOOD);
+        expect_names(box, "", "f g");
 }
 
 /* A file that others may write is no login. */

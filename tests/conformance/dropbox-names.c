@@ -179,15 +179,9 @@ static void test_restart(void) {
         box = box_new(true, NULL);
         expect_complete(box);
         expect_names(box, "", "a d");
-        fake_close(box->fake);
-        box->fake = NULL;
+        box_close(box);
         tell("{'do': 'write', 'path': '/d/c', 'text': 'c'}, {'do': 'remove', 'path': '/a'}");
-        {
-                int r;
-                box->fake = fake_open_in(context.module, (const char *const *)box->settings->pdata,
-                                         box->state_dir, &r);
-                g_assert_cmpint(r, ==, 0);
-        }
+        box_open(box);
         expect_change(box, "d");
         expect_change(box, "");
         expect_names(box, "", "d");
@@ -259,10 +253,10 @@ static void test_told_all(void) {
         expect_change(box, "d");
         expect_change(box, "");
         expect_names(box, "d", "e f.tmp");
-        fake_close(box->fake);
+        box_close(box);
         index = g_build_filename(box->state_dir, "index.sqlite", NULL);
         g_assert_cmpint(g_unlink(index), ==, 0);
-        box_reopen(box);
+        box_open(box);
         expect_change(box, "d/e");
         expect_change(box, "d");
 }

@@ -106,6 +106,16 @@ static char *host_url(json_object *hosts, const char *name) {
         return g_strdup(json_object_get_string(url));
 }
 
+void context_hosts(void) {
+        json_object auto_object *state = control_state();
+        json_object *hosts;
+
+        json_object_object_get_ex(state, "hosts", &hosts);
+        context.api = host_url(hosts, "api");
+        context.content = host_url(hosts, "content");
+        context.notify = host_url(hosts, "notify");
+}
+
 void account_clear(void) {
         tell("{'do': 'clear'}, {'do': 'set', 'longpoll_s': 2}");
 }
@@ -128,14 +138,18 @@ static void add_setting(struct box *box, const char *key, const char *value) {
 }
 
 void box_login(struct box *box) {
-        g_autofree char *token = control_string("{'do': 'login'}");
+        box_login_scope(box, "account_info.read files.metadata.read files.content.read");
+}
+
+void box_login_scope(struct box *box, const char *scope) {
+        g_autofree char *token = control_string("{'do': 'login', 'scope': '%s'}", scope);
         g_autofree char *file = g_build_filename(box->state_dir, "credentials", NULL);
         g_autofree char *text = g_strdup_printf("{\"refresh_token\": \"%s\"}\n", token);
 
         g_assert_true(g_file_set_contents_full(file, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, NULL));
 }
 
-static void box_open(struct box *box) {
+void box_open(struct box *box) {
         int r;
 
         box->fake = fake_open_in(context.module, (const char *const *)box->settings->pdata, box->state_dir, &r);
@@ -190,19 +204,19 @@ static void expect_no_secrets(struct box *box) {
         }
 }
 
-void box_reopen(struct box *box) {
-        box_open(box);
+void box_close(struct box *box) {
+        expect_no_secrets(box);
+        fake_close(box->fake);
+        box->fake = NULL;
 }
 
 void box_restart(struct box *box) {
-        expect_no_secrets(box);
-        fake_close(box->fake);
+        box_close(box);
         box_open(box);
 }
 
 void box_free(struct box *box) {
-        expect_no_secrets(box);
-        fake_close(box->fake);
+        box_close(box);
         expect_nothing_refused();
         g_free(box->state_dir);
         g_ptr_array_free(box->settings, TRUE);
@@ -329,7 +343,6 @@ static void remove_tree(const char *path) {
 }
 
 int main(int argc, char **argv) {
-        json_object *state, *hosts;
         g_autofree char *script = NULL;
         const char *no_arguments[] = {NULL};
         int r;
@@ -344,12 +357,7 @@ int main(int argc, char **argv) {
         if (context.server->pid == 0)
                 g_error("%s", context.server->why_not);
         context.www = g_strdup_printf("http://127.0.0.1:%d", context.server->port);
-        state = control_state();
-        json_object_object_get_ex(state, "hosts", &hosts);
-        context.api = host_url(hosts, "api");
-        context.content = host_url(hosts, "content");
-        context.notify = host_url(hosts, "notify");
-        json_object_put(state);
+        context_hosts();
         add_name_tests();
         add_content_tests();
         add_trouble_tests();

@@ -32,6 +32,9 @@ char *control_string(const char *format, ...) G_GNUC_PRINTF(1, 2); /* the first 
 json_object *control_state(void); /* GET */
 int calls_of(const char *route);
 
+/* The hosts' URLs of the server whose www host is context.www, into context. */
+void context_hosts(void);
+
 /* A fresh account. */
 void account_clear(void);
 /* settings: key, value, …, NULL on top of the server's. `login`: with credentials. */
@@ -39,9 +42,12 @@ struct box *box_new(bool login, ...) G_GNUC_NULL_TERMINATED;
 struct box *box_new_list(bool login, const char *const *settings);
 /* Closes and opens the same engine again: a restart. */
 void box_restart(struct box *box);
-/* After a fake_close() of its engine. */
-void box_reopen(struct box *box);
-void box_login(struct box *box); /* puts new credentials into its state directory */
+/* The two halves of that: what happens in between finds no engine. */
+void box_close(struct box *box);
+void box_open(struct box *box);
+/* Puts new credentials into its state directory; `scope`: of fewer permissions. */
+void box_login(struct box *box);
+void box_login_scope(struct box *box, const char *scope);
 void box_free(struct box *box);
 
 static inline void box_cleanup(struct box **p) {

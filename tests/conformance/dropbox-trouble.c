@@ -221,7 +221,6 @@ static void test_tls(void) {
         struct fake_entry auto_fake_entry *file = NULL;
         g_autofree char *script = NULL, *cert = NULL, *key = NULL, *ca = NULL, *other = NULL, *other_ca = NULL;
         const char *arguments[3] = {NULL};
-        json_object *state, *hosts, *o;
 
         if (!make_certificates(context.base)) {
                 g_test_skip("openssl is not installed");
@@ -237,15 +236,7 @@ static void test_tls(void) {
         if (server->pid == 0)
                 g_error("%s", server->why_not);
         context.www = g_strdup_printf("https://127.0.0.1:%d", server->port);
-        state = control_state();
-        json_object_object_get_ex(state, "hosts", &hosts);
-        json_object_object_get_ex(hosts, "api", &o);
-        context.api = g_strdup(json_object_get_string(o));
-        json_object_object_get_ex(hosts, "content", &o);
-        context.content = g_strdup(json_object_get_string(o));
-        json_object_object_get_ex(hosts, "notify", &o);
-        context.notify = g_strdup(json_object_get_string(o));
-        json_object_put(state);
+        context_hosts();
         account_clear();
         tell("{'do': 'write', 'path': '/f', 'seed': 's', 'size': 300000}");
         {

@@ -6,8 +6,6 @@
 #include <glib.h>
 #include <string.h>
 
-#include "plugins/common/http.h"
-#include "plugins/common/url.h"
 #include "plugins/dropbox/filter.h"
 
 const struct cs_setting_info settings_info[] = {
@@ -29,80 +27,24 @@ const struct cs_setting_info settings_info[] = {
         {NULL, NULL, 0},
 };
 
-struct source {
-        settings_get_fn get;
-        void *data;
-        char **detail;
-};
-
-static int refuse(struct source *source, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static int refuse(struct source *source, const char *format, ...) {
-        va_list args;
-
-        va_start(args, format);
-        *source->detail = g_strdup_vprintf(format, args);
-        va_end(args);
-        return -EINVAL;
-}
-
-/* The value, or NULL when it is absent or empty. */
-static const char *get(struct source *source, const char *key) {
-        const char *value = source->get(source->data, key);
-
-        return value && *value ? value : NULL;
-}
-
-static int get_text(struct source *source, const char *key, char **ret) {
-        const char *value = get(source, key);
-
-        for (const char *p = value; p != NULL && *p != '\0'; p++)
-                if ((unsigned char)*p < 0x20 || *p == 0x7f)
-                        return refuse(source, "%s has control characters in it", key);
-        *ret = g_strdup(value);
-        return 0;
-}
-
-static int get_number(struct source *source, const char *key, uint32_t low, uint32_t high,
-                      uint32_t fallback, uint32_t *ret) {
-        const char *value = get(source, key);
-        uint64_t n;
-
-        *ret = fallback;
-        if (value == NULL)
-                return 0;
-        if (http_parse_number(value, &n) < 0 || n < low || n > high)
-                return refuse(source, "%s has to be a number from %u to %u", key, low, high);
-        *ret = (uint32_t)n;
-        return 0;
-}
-
-static int get_url(struct source *source, const char *key, const char *fallback, char **ret) {
-        const char *value = get(source, key), *why;
-
-        if (url_parse_base(value ? value : fallback, ret, &why) < 0)
-                return refuse(source, "%s cannot be used: %s", key, why);
-        return 0;
-}
-
-static int get_app_key(struct source *source, char **ret) {
-        const char *key = get(source, "app_key");
+static int get_app_key(struct setting_source *source, char **ret) {
+        const char *key = setting_get(source, "app_key");
 
         if (key == NULL)
-                return refuse(source, "app_key is required: make an app in the Dropbox App Console and "
+                return setting_refuse(source, "app_key is required: make an app in the Dropbox App Console and "
                                       "take its App key");
         if (strlen(key) > 64 || key[strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789")] != '\0')
-                return refuse(source, "app_key has to be the App key of the App Console: lower-case "
+                return setting_refuse(source, "app_key has to be the App key of the App Console: lower-case "
                                       "letters and digits");
         *ret = g_strdup(key);
         return 0;
 }
 
 /* "/A/B" without a slash at the end; "/" and "" are all of it. */
-static int get_root(struct source *source, char **ret) {
+static int get_root(struct setting_source *source, char **ret) {
         g_auto(GStrv) parts = NULL;
         GString *path;
-        int r = get_text(source, "root", ret);
+        int r = setting_text(source, "root", ret);
 
         if (r < 0)
                 return r;
@@ -117,55 +59,52 @@ static int get_root(struct source *source, char **ret) {
         g_free(*ret);
         *ret = g_string_free(path, FALSE);
         if (r < 0 || !g_utf8_validate(*ret, -1, NULL))
-                return refuse(source, "root has to be a folder of the Dropbox, for example /Work");
+                return setting_refuse(source, "root has to be a folder of the Dropbox, for example /Work");
         return 0;
 }
 
-static int get_path_root(struct source *source, char **ret) {
-        const char *value = get(source, "path_root");
+static int get_path_root(struct setting_source *source, char **ret) {
+        const char *value = setting_get(source, "path_root");
 
         if (value == NULL)
                 value = "home";
         if (!g_str_equal(value, "home") && !g_str_equal(value, "root") &&
             (value[strspn(value, "0123456789")] != '\0' || strlen(value) > 32))
-                return refuse(source, "path_root has to be home, root or a namespace's number");
+                return setting_refuse(source, "path_root has to be home, root or a namespace's number");
         *ret = g_strdup(value);
         return 0;
 }
 
-static int get_filter(struct source *source, struct settings *settings) {
-        const char *include = get(source, "include"), *exclude = get(source, "exclude");
+static int get_filter(struct setting_source *source, struct settings *settings) {
+        const char *include = setting_get(source, "include"), *exclude = setting_get(source, "exclude");
 
         if (filter_new(include, exclude, &settings->filter) < 0)
-                return refuse(source, "include and exclude are patterns separated by ';', for example "
+                return setting_refuse(source, "include and exclude are patterns separated by ';', for example "
                                       "exclude=*.tmp;/Backups");
         settings->fingerprint = g_strjoin("\n", "2", settings->app_key, settings->root, settings->path_root,
                                           include ? include : "", exclude ? exclude : "", NULL);
         return 0;
 }
 
-int settings_parse(settings_get_fn get_fn, void *data, struct settings *ret, char **ret_detail) {
-        struct source source = {get_fn, data, ret_detail};
-        uint32_t connect_s = 0, stall_s = 0;
+int settings_parse(setting_get_fn get_fn, void *data, struct settings *ret, char **ret_detail) {
+        struct setting_source source = {get_fn, data, ret_detail};
         int r;
 
         *ret = (struct settings){0};
         *ret_detail = NULL;
         if ((r = get_app_key(&source, &ret->app_key)) < 0 || (r = get_root(&source, &ret->root)) < 0 ||
             (r = get_path_root(&source, &ret->path_root)) < 0 || (r = get_filter(&source, ret)) < 0 ||
-            (r = get_url(&source, "api_url", "https://api.dropboxapi.com/", &ret->api_url)) < 0 ||
-            (r = get_url(&source, "content_url", "https://content.dropboxapi.com/", &ret->content_url)) < 0 ||
-            (r = get_url(&source, "notify_url", "https://notify.dropboxapi.com/", &ret->notify_url)) < 0 ||
-            (r = get_url(&source, "www_url", "https://www.dropbox.com/", &ret->www_url)) < 0 ||
-            (r = get_text(&source, "proxy", &ret->proxy)) < 0 ||
-            (r = get_text(&source, "cacert", &ret->cacert)) < 0 ||
-            (r = get_number(&source, "connect_timeout", 1, 3600, 30, &connect_s)) < 0 ||
-            (r = get_number(&source, "stall_timeout", 1, 3600, 60, &stall_s)) < 0 ||
-            (r = get_number(&source, "max_connections", 1, 64, 16, &ret->max_connections)) < 0 ||
-            (r = get_number(&source, "longpoll", 30, 480, 240, &ret->longpoll_s)) < 0)
+            (r = setting_url(&source, "api_url", "https://api.dropboxapi.com/", &ret->api_url)) < 0 ||
+            (r = setting_url(&source, "content_url", "https://content.dropboxapi.com/", &ret->content_url)) < 0 ||
+            (r = setting_url(&source, "notify_url", "https://notify.dropboxapi.com/", &ret->notify_url)) < 0 ||
+            (r = setting_url(&source, "www_url", "https://www.dropbox.com/", &ret->www_url)) < 0 ||
+            (r = setting_text(&source, "proxy", &ret->proxy)) < 0 ||
+            (r = setting_text(&source, "cacert", &ret->cacert)) < 0 ||
+            (r = setting_timeout(&source, "connect_timeout", 30, &ret->connect_timeout_ms)) < 0 ||
+            (r = setting_timeout(&source, "stall_timeout", 60, &ret->stall_timeout_ms)) < 0 ||
+            (r = setting_number(&source, "max_connections", 1, 64, 16, &ret->max_connections)) < 0 ||
+            (r = setting_number(&source, "longpoll", 30, 480, 240, &ret->longpoll_s)) < 0)
                 settings_clear(ret);
-        ret->connect_timeout_ms = connect_s * 1000;
-        ret->stall_timeout_ms = stall_s * 1000;
         return r;
 }
 

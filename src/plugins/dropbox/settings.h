@@ -6,6 +6,8 @@
 #include <cloudsync/engine.h>
 #include <stdint.h>
 
+#include "plugins/common/setting.h"
+
 struct filter;
 
 struct settings {
@@ -22,8 +24,6 @@ struct settings {
 /* For cs_engine_ops.settings. */
 extern const struct cs_setting_info settings_info[];
 
-typedef const char *(*settings_get_fn)(void *data, const char *key);
-
 /* 0, or -EINVAL and a sentence in *ret_detail (to g_free()). */
-int settings_parse(settings_get_fn get, void *data, struct settings *ret, char **ret_detail);
+int settings_parse(setting_get_fn get, void *data, struct settings *ret, char **ret_detail);
 void settings_clear(struct settings *settings);

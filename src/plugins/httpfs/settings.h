@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "plugins/common/setting.h"
+
 enum settings_listing {
         SETTINGS_AUTO,
         SETTINGS_HTML,
@@ -28,8 +30,6 @@ struct settings {
 /* For cs_engine_ops.settings. */
 extern const struct cs_setting_info settings_info[];
 
-typedef const char *(*settings_get_fn)(void *data, const char *key);
-
 /* 0, or -EINVAL and a sentence in *ret_detail (to g_free(); no secrets). Reads the netrc file. */
-int settings_parse(settings_get_fn get, void *data, struct settings *ret, char **ret_detail);
+int settings_parse(setting_get_fn get, void *data, struct settings *ret, char **ret_detail);
 void settings_clear(struct settings *settings);
