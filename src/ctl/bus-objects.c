@@ -90,6 +90,8 @@ int bus_get_engine(struct ctl *ctl, const char *id, sd_bus_error *error, struct 
                 {"DirectoriesListed", "t", offsetof(struct bus_engine, directories_listed)},
                 {"DirectoriesPending", "t", offsetof(struct bus_engine, directories_pending)},
                 {"EntriesSkipped", "t", offsetof(struct bus_engine, entries_skipped)},
+                {"LocalFiles", "t", offsetof(struct bus_engine, local_files)},
+                {"Conflicts", "t", offsetof(struct bus_engine, conflicts)},
                 {"TransfersActive", "u", offsetof(struct bus_engine, transfers_active)},
                 {"BytesFetched", "t", offsetof(struct bus_engine, bytes_fetched)},
                 {"FetchErrors", "t", offsetof(struct bus_engine, fetch_errors)},
@@ -222,6 +224,8 @@ struct json_object *bus_engine_json(const struct bus_engine *e) {
         json_object_object_add(o, "directories_pending",
                                json_object_new_uint64(e->directories_pending));
         json_object_object_add(o, "entries_skipped", json_object_new_uint64(e->entries_skipped));
+        json_object_object_add(o, "local_files", json_object_new_uint64(e->local_files));
+        json_object_object_add(o, "conflicts", json_object_new_uint64(e->conflicts));
         json_object_object_add(o, "transfers_active", json_object_new_int64(e->transfers_active));
         json_object_object_add(o, "bytes_fetched", json_object_new_uint64(e->bytes_fetched));
         json_object_object_add(o, "fetch_errors", json_object_new_uint64(e->fetch_errors));

@@ -69,6 +69,7 @@ struct bus_engine {
         char *id, *module, *prefix, *state, *state_detail;
         uint32_t pid, transfers_active;
         uint64_t directories_listed, directories_pending, entries_skipped, bytes_fetched;
+        uint64_t local_files, conflicts;
         uint64_t fetch_errors, checksum_errors, host_restarts;
         GHashTable *settings;
 };

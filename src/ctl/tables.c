@@ -38,6 +38,12 @@ static void add_engine(struct table *table, const struct bus_engine *e) {
                                                         format_count(e->checksum_errors, a));
                 table_note(table, TABLE_YELLOW, note);
         }
+        if (e->conflicts > 0) {
+                g_autofree char *note = g_strdup_printf("    %s files were changed here and at the remote: both "
+                                                        "versions are there, see the log",
+                                                        format_count(e->conflicts, a));
+                table_note(table, TABLE_YELLOW, note);
+        }
         if (e->entries_skipped > 0) {
                 g_autofree char *note = g_strdup_printf("    %s of its entries cannot exist here "
                                                         "and were skipped: the log names them",

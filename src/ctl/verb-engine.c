@@ -205,7 +205,8 @@ const struct verb verb_engine_add = {
                 "MODULE    what speaks to the remote: httpfs, or another that is installed\n"
                 "PREFIX    the directory below the store's path that it fills\n"
                 "KEY=VALUE the module's settings; and hydration=auto|whole|ranges: whether\n"
-                "          large files may be fetched in parts, see cloudsync.conf(5)\n"
+                "          large files may be fetched in parts; refresh=SECONDS: how often\n"
+                "          all is listed again; see cloudsync.conf(5)\n"
                 "\n"
                 "Returns once the engine runs, or with the reason why it cannot.\n"
                 "\n"
@@ -289,6 +290,9 @@ static void print_engine(const struct ctl *ctl, const struct bus_engine *e) {
                format_count(e->directories_pending, b));
         printf("%-13s%s skipped, because they cannot exist here\n", "Entries",
                format_count(e->entries_skipped, a));
+        if (e->local_files > 0)
+                printf("%-13s%s times left alone by a change of the remote, %s copies made beside them\n",
+                       "Local files", format_count(e->local_files, a), format_count(e->conflicts, b));
         printf("%-13s%s under way, %s fetched, %s failed\n", "Transfers",
                format_count(e->transfers_active, a), format_size(e->bytes_fetched, size),
                format_count(e->fetch_errors, b));
