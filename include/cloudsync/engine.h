@@ -197,7 +197,9 @@ struct cs_host {
         /* The remote said that this directory changed: it will be listed again. When the
          * call returns the host has passed it on; if host or daemon are killed then, it
          * may be lost, so an engine with a cursor repeats it after the next open() unless
-         * the directory has been listed since. */
+         * the directory has been listed since: list() was called. From then on the
+         * daemon remembers by itself, also when it is killed. However often this is
+         * called, a directory is listed once a second at the most. */
         void (*changed)(const struct cs_host *host, const char *locator);
 
         /* Since 0.2; see struct_size. What the engine is in now, until the next call. Good

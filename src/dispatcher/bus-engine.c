@@ -116,6 +116,10 @@ static int get_u64(sd_bus *connection, const char *path, const char *interface,
                 return sd_bus_message_append(reply, "t", info.directories_pending);
         if (strcmp(property, "EntriesSkipped") == 0)
                 return sd_bus_message_append(reply, "t", info.entries_skipped);
+        if (strcmp(property, "LocalFiles") == 0)
+                return sd_bus_message_append(reply, "t", info.local_files);
+        if (strcmp(property, "Conflicts") == 0)
+                return sd_bus_message_append(reply, "t", info.conflicts);
         if (strcmp(property, "BytesFetched") == 0)
                 return sd_bus_message_append(reply, "t", info.bytes_fetched);
         if (strcmp(property, "FetchErrors") == 0)
@@ -153,6 +157,10 @@ static int get_settings(sd_bus *connection, const char *path, const char *interf
         if (r >= 0 && info.registration->hydration != HYDRATION_AUTO)
                 r = sd_bus_message_append(reply, "{ss}", REGISTRATION_HYDRATION_KEY,
                                           show ? hydration_name(info.registration->hydration) : "");
+        if (r >= 0 && info.registration->refresh_s != 0) {
+                g_autofree char *seconds = g_strdup_printf("%u", info.registration->refresh_s);
+                r = sd_bus_message_append(reply, "{ss}", REGISTRATION_REFRESH_KEY, show ? seconds : "");
+        }
         g_hash_table_iter_init(&iter, info.registration->settings);
         while (r >= 0 && g_hash_table_iter_next(&iter, &key, &value))
                 r = sd_bus_message_append(reply, "{ss}", key, show ? value : "");
@@ -175,6 +183,8 @@ static const sd_bus_vtable engine_vtable[] = {
         COUNTER("DirectoriesListed"),
         COUNTER("DirectoriesPending"),
         COUNTER("EntriesSkipped"),
+        COUNTER("LocalFiles"),
+        COUNTER("Conflicts"),
         SD_BUS_PROPERTY("TransfersActive", "u", get_u32, 0, 0),
         COUNTER("BytesFetched"),
         COUNTER("FetchErrors"),

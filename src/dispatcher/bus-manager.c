@@ -50,6 +50,13 @@ static int add_setting(Registration *registration, const char *key, const char *
                                            "%s is one of auto, whole and ranges", key);
                 return 0;
         }
+        if (strcmp(key, REGISTRATION_REFRESH_KEY) == 0) {
+                if (refresh_parse(value, &registration->refresh_s) < 0)
+                        return failure_set(failure, -EINVAL, "InvalidSetting",
+                                           "%s is 0, or from %u to %u seconds", key,
+                                           REGISTRATION_REFRESH_MIN, REGISTRATION_REFRESH_MAX);
+                return 0;
+        }
         if (!g_hash_table_insert(registration->settings, g_strdup(key), g_strdup(value)))
                 return failure_set(failure, -EINVAL, "InvalidSetting",
                                    "The setting “%s” is given twice",

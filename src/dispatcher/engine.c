@@ -94,7 +94,7 @@ struct Engine {
         bool login_told;   /* in the log, and to nobody's profit since */
         char *condition;   /* its sentence, or NULL */
 
-        uint64_t directories_listed, directories_pending, entries_skipped;
+        uint64_t directories_listed, directories_pending, entries_skipped, local_files, conflicts;
         uint64_t bytes_fetched, fetch_errors, checksum_errors, host_restarts;
 };
 
@@ -977,6 +977,11 @@ void engine_count_skipped(Engine *e, uint64_t skipped) {
         e->entries_skipped += skipped;
 }
 
+void engine_count_local(Engine *e, uint64_t files, uint64_t conflicts) {
+        e->local_files += files;
+        e->conflicts += conflicts;
+}
+
 static const char *engine_state_name(const Engine *e) {
         switch (e->state) {
         case ENGINE_STARTING:
@@ -1001,6 +1006,8 @@ void engine_info(const Engine *e, struct engine_info *ret) {
                 .directories_listed = e->directories_listed,
                 .directories_pending = e->directories_pending,
                 .entries_skipped = e->entries_skipped,
+                .local_files = e->local_files,
+                .conflicts = e->conflicts,
                 .bytes_fetched = e->bytes_fetched,
                 .fetch_errors = e->fetch_errors,
                 .checksum_errors = e->checksum_errors,

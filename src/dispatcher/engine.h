@@ -39,7 +39,7 @@ struct engine_info { /* for the bus */
         const char *state_name; /* "starting" "needs-login" "listing" "ready" "failed" "stopped" */
         const char *detail;     /* never NULL */
         pid_t pid;              /* or 0 */
-        uint64_t directories_listed, directories_pending, entries_skipped;
+        uint64_t directories_listed, directories_pending, entries_skipped, local_files, conflicts;
         uint64_t bytes_fetched, fetch_errors, checksum_errors, host_restarts;
         uint32_t transfers_active;
 };
@@ -84,6 +84,7 @@ int engine_attach(Engine *engine, uid_t uid, pid_t pid, int *ret_channel, Failur
 /* For status: the namespace's share, kept by the lister. */
 void engine_count_directories(Engine *engine, int64_t listed, int64_t pending);
 void engine_count_skipped(Engine *engine, uint64_t skipped);
+void engine_count_local(Engine *engine, uint64_t files, uint64_t conflicts);
 
 /* Bytes at data's offset. Returns how many of them were taken for good: all, or fewer
  * when the tail does not fill a granule (then the rest of this attempt is

@@ -45,6 +45,7 @@ struct FanGroup {
         bool owned;
         Journal *journal; /* NULL: none (tests, tools) */
         bool broken;      /* the kernel said something that we cannot parse */
+        GMutex reading;   /* see fan_group_hold() */
 };
 
 int fan_group_create(void) {
@@ -71,6 +72,7 @@ FanGroup *fan_group_adopt(int fd, Journal *journal) {
         FanGroup *group = g_new0(FanGroup, 1);
         group->fd = fd;
         group->journal = journal;
+        g_mutex_init(&group->reading);
         return group;
 }
 
@@ -83,7 +85,16 @@ void fan_group_free(FanGroup *group) {
                 return;
         if (group->owned)
                 fd_close(group->fd);
+        g_mutex_clear(&group->reading);
         g_free(group);
+}
+
+void fan_group_hold(FanGroup *group) {
+        g_mutex_lock(&group->reading);
+}
+
+void fan_group_resume(FanGroup *group) {
+        g_mutex_unlock(&group->reading);
 }
 
 int fan_group_fd(const FanGroup *group) {
@@ -225,11 +236,14 @@ int fan_group_read(FanGroup *group, struct fan_event *events, size_t n, unsigned
                 return -EBADMSG;
         if (n < 2)
                 return -EINVAL;
+        fan_group_hold(group);
         do
                 length = read(group->fd, buffer, capacity);
         while (length < 0 && errno == EINTR);
+        int error = errno;
+        fan_group_resume(group);
         if (length < 0)
-                return errno == EAGAIN ? 0 : -errno;
+                return error == EAGAIN ? 0 : -error;
 
         size_t position = 0, taken = 0;
         struct fan_event event;

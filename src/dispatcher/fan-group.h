@@ -47,6 +47,12 @@ struct Journal *fan_group_journal(const FanGroup *group); /* borrowed, or NULL *
 void fan_group_free(FanGroup *group);
 int fan_group_fd(const FanGroup *group); /* borrowed; readable = events wait */
 
+/* No event is read in between, on whatever thread that is (fan_group_read() waits): for who holds a
+ * lease on a file of the store for a moment. The kernel opens an event's file when
+ * the event is read, and denies the access when it meets a lease. */
+void fan_group_hold(FanGroup *group);
+void fan_group_resume(FanGroup *group);
+
 /* Watches the whole filesystem that `dir_fd` is on: opens of regular files, pre-content
  * access. -EOPNOTSUPP: this filesystem cannot. */
 int fan_group_watch_store(FanGroup *group, int dir_fd);

@@ -63,7 +63,7 @@ void files_hydrate(Files *files, Request *request, int fd);
 
 /* The remote has another version of this file: switch to it if nobody has it open and the
  * user has not changed it. `entry` is copied. done: 0, -EBUSY (open, or being
- * fetched: tried again a few times, later), -EEXIST (the user's own now), other. May be NULL. */
+ * fetched: the caller's to try again), -EEXIST (the user's own now), other. May be NULL. */
 void files_switch(Files *files, const struct handle *handle, const struct cs_entry *entry,
                   void (*done)(void *userdata, int r), void *userdata);
 

@@ -9,13 +9,16 @@
  * In the background the lister works through all of them, breadth first, since the
  * engine's queue is first in, first out and a directory's children come behind it.
  *
- * In memory is a node for each directory that is not listed yet, or is being
- * listed again; nothing for the others. A daemon that is killed finds them again by
+ * In memory is a node (node.h) for each directory that is not listed yet, is being
+ * listed again, or has to be; nothing for the others. A daemon that is killed finds them again by
  * walking the directories of the store (lister_resume), before the store is
  * attached. When none is pending, that is written down (.cloudsync/complete), and the walk
  * is saved.
  *
  * A listing that fails stays UNLISTED: its readers get EIO, and it is tried again after a while.
+ *
+ * A directory that was listed is listed again (refreshed) because the remote says that it changed, because
+ * somebody asks for it, or by the clock (walk.c). populate.h says what becomes of the files.
  */
 
 #include "dispatcher/daemon.h"
@@ -45,6 +48,6 @@ void lister_logged_in(Lister *lister, Engine *engine);
 void lister_event(Lister *lister, Request *request);
 /* Lists a directory again (`fd`: private mount). Takes the request (a call). */
 void lister_refresh(Lister *lister, Request *request, int fd, bool recursive);
-/* The remote says that a directory changed. */
+/* The remote says that a directory changed: written down before the engine is asked for it. */
 void lister_changed(Lister *lister, Engine *engine, const char *locator);
 void lister_deny_all(Lister *lister);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "dispatcher/populate.h"
+#include "dispatcher/populate-internal.h"
 
-#include "dispatcher/stamp.h"
+#include "dispatcher/directory.h"
 #include "shared/channel.h"
 #include "shared/fd.h"
 #include "shared/log.h"
@@ -41,11 +41,6 @@ void populate_clear(struct populate *p) {
         g_clear_pointer(&p->names, g_ptr_array_unref);
 }
 
-static void remove_file(const char *engine, int parent, const char *name, uint64_t below,
-                        GHashTable *names);
-static void remove_directory(const char *engine, int parent, const char *name, uint64_t below,
-                             GHashTable *names, unsigned depth);
-
 /* What an entry alone is to blame for costs that entry; all else fails the listing, which is
  * tried again. */
 static void populate_error(struct populate *p, int r) {
@@ -70,9 +65,7 @@ static void populate_error(struct populate *p, int r) {
         }
 }
 
-/* ── files ──────────────────────────────────────────────────────────────── */
-
-static void entry_stamp(const struct populate *p, const struct cs_entry *entry, struct stamp *ret) {
+void populate_stamp(const struct populate *p, const struct cs_entry *entry, struct stamp *ret) {
         *ret = (struct stamp){
                 .engine = (char *)p->engine,
                 .parent = p->parent,
@@ -88,96 +81,30 @@ static void entry_stamp(const struct populate *p, const struct cs_entry *entry, 
         };
 }
 
-static int make_file(struct populate *p, const struct cs_entry *entry) {
-        struct timespec times[2];
-        struct stamp stamp;
-        autoclose int fd = -1;
-        int r;
-
-        fd = openat(p->directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, entry->mode & 0777);
-        if (fd < 0)
-                return -errno;
-        entry_stamp(p, entry, &stamp);
-        stamp.state = entry->size > 0 ? STAMP_PLACEHOLDER : STAMP_WHOLE;
-        r = stamp_write(fd, &stamp);
-        if (r < 0)
-                return r;
-        times[0] = times[1] = (struct timespec){.tv_sec = entry->mtime_sec, .tv_nsec = entry->mtime_nsec};
-        if ((entry->size > 0 && ftruncate(fd, (off_t)entry->size) < 0) || futimens(fd, times) < 0 ||
-            linkat(fd, "", p->directory, entry->name, AT_EMPTY_PATH) < 0)
-                return -errno;
-        p->made++;
-        return 0;
-}
-
-static void add_change(struct populate *p, int fd, const struct cs_entry *entry) {
-        struct populate_change change = {.entry = *entry};
-
-        if (handle_take(fd, &change.handle) < 0)
-                return;
-        change.version = g_strdup(entry->version);
-        change.entry.version = change.version;
-        change.entry.name = change.entry.locator = NULL;
-        g_array_append_val(p->changes, change);
-}
-
-/* The name is taken. 0 when that was dealt with. */
-static int meet_file(struct populate *p, const struct cs_entry *entry) {
-        struct stamp stamp = STAMP_INIT;
-        autoclose int fd = -1;
-        struct stat st;
-        int r;
-
-        fd = openat(p->directory, entry->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0)
-                return errno == ENOENT ? -ENOENT : (p->skipped++, 0);
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        if (S_ISDIR(st.st_mode) && p->locator) { /* it was a directory: gone, unless a user's is in it */
-                remove_directory(p->engine, p->directory, entry->name, p->parent, NULL, 0);
-                r = make_file(p, entry);
-                return r == -EEXIST ? (p->skipped++, 0) : r;
-        }
-        r = S_ISREG(st.st_mode) ? stamp_read(fd, st.st_ino, &stamp) : -ENODATA;
-        if (r < 0 || strcmp(stamp.engine, p->engine) != 0)
-                p->skipped++; /* the user's own */
-        else if (!stamp_matches(&stamp, entry))
-                add_change(p, fd, entry);
-        stamp_clear(&stamp);
-        return 0;
-}
-
-static int put_file(struct populate *p, const struct cs_entry *entry) {
-        int r;
-
-        if (p->refresh) {
-                r = meet_file(p, entry);
-                if (r != -ENOENT)
-                        return r;
-        }
-        r = make_file(p, entry);
-        if (r == -EEXIST)
-                r = meet_file(p, entry);
-        return r;
-}
-
 /* ── directories ────────────────────────────────────────────────────────── */
 
-static int add_directory(struct populate *p, int fd, const char *engine, const char *locator) {
+int populate_add_directory(struct populate *p, int fd, const char *engine, const char *locator, bool dirty) {
         struct populate_directory d = {0};
+        struct stamp stamp = STAMP_INIT;
         struct stat st;
         int r;
 
         r = handle_take(fd, &d.handle);
+        if (r == 0 && fstat(fd, &st) < 0)
+                r = -errno;
+        if (r == 0 && !locator) {
+                r = stamp_read(fd, st.st_ino, &stamp);
+                locator = stamp.locator;
+        }
         if (r < 0)
                 return r;
-        if (fstat(fd, &st) < 0)
-                return -errno;
+        d.dirty = dirty;
         d.device = st.st_dev;
         d.inode = st.st_ino;
         d.engine = g_strdup(engine);
         d.locator = g_strdup(locator);
         g_array_append_val(p->directories, d);
+        stamp_clear(&stamp);
         return 0;
 }
 
@@ -185,7 +112,7 @@ static int stamp_unlisted(struct populate *p, int fd, const struct cs_entry *ent
         struct stamp stamp;
         int r;
 
-        entry_stamp(p, entry, &stamp);
+        populate_stamp(p, entry, &stamp);
         stamp.size = 0;
         stamp.flags = 0;
         stamp.version = (char *)"";
@@ -193,6 +120,25 @@ static int stamp_unlisted(struct populate *p, int fd, const struct cs_entry *ent
         r = stamp_write(fd, &stamp);
         if (r == 0)
                 r = fan_group_watch_directory(p->group, fd);
+        return r;
+}
+
+/* By one of ours. Where its locator is another one now, that directory of the remote's is gone, or has
+ * moved: its content is looked through again for what is the new one's. */
+static int meet_our_directory(struct populate *p, int fd, const struct cs_entry *entry, struct stamp *stamp) {
+        bool other = strcmp(stamp->locator, entry->locator) != 0;
+        int r = 0;
+
+        if (other && p->locator && !populate_is_in_place(stamp, p->parent, entry->name)) {
+                p->skipped++; /* a user put it there */
+                return 0;
+        }
+        r = directory_set_origin(fd, entry->locator, p->parent, stamp_name(entry->name));
+        if (r == 0 && stamp->state == STAMP_UNLISTED)
+                r = fan_group_watch_directory(p->group, fd);
+        if (r == 0 && (stamp->state == STAMP_UNLISTED || p->recursive || other))
+                r = populate_add_directory(p, fd, stamp->engine, entry->locator,
+                                           other && stamp->state == STAMP_LISTED);
         return r;
 }
 
@@ -209,17 +155,12 @@ static int meet_directory(struct populate *p, int parent, const struct cs_entry 
         if (fstat(fd, &st) < 0)
                 return -errno;
         r = stamp_read(fd, st.st_ino, &stamp);
-        if (r == 0 && strcmp(stamp.engine, p->engine) == 0) {
-                if (stamp.state == STAMP_UNLISTED) {
-                        r = fan_group_watch_directory(p->group, fd);
-                        if (r == 0)
-                                r = add_directory(p, fd, stamp.engine, stamp.locator);
-                } else if (p->recursive)
-                        r = add_directory(p, fd, stamp.engine, stamp.locator);
-        } else if (r == -ENODATA || r == -EBADMSG || r == 0) {
+        if (r == 0 && strcmp(stamp.engine, p->engine) == 0)
+                r = meet_our_directory(p, fd, entry, &stamp);
+        else if (r == -ENODATA || r == -EBADMSG || r == 0) {
                 r = stamp_unlisted(p, fd, entry);
                 if (r == 0)
-                        r = add_directory(p, fd, p->engine, entry->locator);
+                        r = populate_add_directory(p, fd, p->engine, entry->locator, false);
         }
         stamp_clear(&stamp);
         return r;
@@ -232,8 +173,7 @@ static int make_directory(struct populate *p, int parent, const struct cs_entry 
         char name[32];
         int r;
 
-        /* What a killed worker left there could not always be removed. */
-        (void)snprintf(name, sizeof name, "%d-%lu", (int)getpid(), atomic_fetch_add(&serial, 1));
+        (void)snprintf(name, sizeof name, "%lu", atomic_fetch_add(&serial, 1));
         if (mkdirat(store_staging(p->store), name, 0700) < 0)
                 return -errno;
         fd = openat(store_staging(p->store), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -256,15 +196,37 @@ static int make_directory(struct populate *p, int parent, const struct cs_entry 
                 return r;
         }
         p->made++;
-        return add_directory(p, fd, p->engine, entry->locator);
+        return populate_add_directory(p, fd, p->engine, entry->locator, false);
+}
+
+/* A file has the name: gone, if it was the remote's. 0: it is free. */
+static int meet_file_for_directory(struct populate *p, int parent, const struct cs_entry *entry) {
+        struct stamp stamp = STAMP_INIT;
+        autoclose int fd = -1;
+        struct stat st;
+        int r;
+
+        fd = openat(parent, entry->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : errno == EWOULDBLOCK ? -EBUSY : -ENOTDIR;
+        r = fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ? -ENOTDIR : stamp_read(fd, st.st_ino, &stamp);
+        if (r == 0 && strcmp(stamp.engine, p->engine) == 0 &&
+            populate_is_in_place(&stamp, p->parent, entry->name))
+                r = populate_gone_file(p, parent, entry->name, fd, &st, &stamp);
+        else
+                r = -ENOTDIR; /* a user's */
+        stamp_clear(&stamp);
+        return r;
 }
 
 static int put_directory(struct populate *p, int parent, const struct cs_entry *entry) {
         int r = meet_directory(p, parent, entry);
 
-        if (r == -ENOTDIR && p->locator) { /* it was a file */
-                remove_file(p->engine, parent, entry->name, p->parent, NULL);
-                r = -ENOENT;
+        if (r == -ENOTDIR && p->locator) {
+                r = meet_file_for_directory(p, parent, entry);
+                if (r == -EBUSY)
+                        p->busy++;
+                r = r == 0 ? -ENOENT : -ENOTDIR;
         }
         if (r == -ENOENT)
                 r = make_directory(p, parent, entry);
@@ -275,8 +237,7 @@ static int put_directory(struct populate *p, int parent, const struct cs_entry *
 
 /* ── a listing ──────────────────────────────────────────────────────────── */
 
-/* A locator among names: no name begins so. */
-static char *locator_key(const char *locator) {
+char *populate_locator_key(const char *locator) {
         return g_strconcat("\001", locator, NULL);
 }
 
@@ -285,6 +246,8 @@ int populate_entries(struct populate *p, const void *data, size_t length) {
         struct cs_entry entry;
         int r = stamp_directory(p->directory, &p->parent);
 
+        if (r == 0)
+                r = handle_take(p->directory, &p->handle);
         if (r < 0) {
                 p->r = r;
                 return 0;
@@ -297,32 +260,14 @@ int populate_entries(struct populate *p, const void *data, size_t length) {
                         continue;
                 }
                 q = entry.kind == CS_KIND_DIRECTORY ? put_directory(p, p->directory, &entry)
-                                                    : put_file(p, &entry);
+                                                    : populate_put_file(p, &entry);
                 if (q < 0)
                         populate_error(p, q);
                 if (p->refresh) {
                         g_ptr_array_add(p->names, g_strdup(entry.name));
-                        g_ptr_array_add(p->names, locator_key(entry.locator));
+                        g_ptr_array_add(p->names, populate_locator_key(entry.locator));
                 }
         }
-        return r;
-}
-
-int populate_stamp_listed(int directory) {
-        struct stamp stamp = STAMP_INIT;
-        struct stat st;
-        int r;
-
-        if (fstat(directory, &st) < 0)
-                return -errno;
-        r = stamp_read(directory, st.st_ino, &stamp);
-        if (r < 0)
-                return r;
-        if (stamp.state == STAMP_UNLISTED) {
-                stamp.state = STAMP_LISTED;
-                r = stamp_write(directory, &stamp);
-        }
-        stamp_clear(&stamp);
         return r;
 }
 
@@ -344,101 +289,10 @@ int populate_finish(FanGroup *group, int directory, bool late) {
         }
         stamp_clear(&stamp);
         if (!late)
-                r = populate_stamp_listed(directory);
+                r = directory_set_listed(directory);
         if (r == 0)
                 r = fan_group_unwatch_directory(group, directory);
         return r == -ENOENT ? 0 : r;
-}
-
-/* ── what is gone ───────────────────────────────────────────────────────── */
-
-/* What was only renamed here is at the remote still, by its old name. */
-static bool stamp_is_gone(const char *engine, const struct stamp *stamp, uint64_t below,
-                          GHashTable *names) {
-        g_autofree char *key = locator_key(stamp->locator);
-
-        return strcmp(stamp->engine, engine) == 0 && stamp->parent == below &&
-               !(names && g_hash_table_contains(names, key));
-}
-
-static bool file_is_gone(const char *engine, int fd, uint64_t below, GHashTable *names) {
-        struct stamp stamp = STAMP_INIT;
-        struct stat st;
-        bool is = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && stamp_read(fd, st.st_ino, &stamp) == 0 &&
-                  stamp_is_gone(engine, &stamp, below, names) && stamp_is_unmodified(&stamp, &st);
-
-        stamp_clear(&stamp);
-        return is;
-}
-
-/* A write lease says that nobody has it open, and keeps it so until it is gone. Asked for
- * only where it will be gone: an access that meets a lease is denied. */
-static void remove_file(const char *engine, int parent, const char *name, uint64_t below,
-                        GHashTable *names) {
-        autoclose int fd = -1;
-
-        fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0 || !file_is_gone(engine, fd, below, names) || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
-                return;
-        if (file_is_gone(engine, fd, below, names))
-                (void)unlinkat(parent, name, 0);
-        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
-}
-
-static void remove_gone_in(const char *engine, int directory, uint64_t id, GHashTable *names,
-                           unsigned depth);
-
-static void remove_directory(const char *engine, int parent, const char *name, uint64_t below,
-                             GHashTable *names, unsigned depth) {
-        struct stamp stamp = STAMP_INIT;
-        uint64_t id;
-        autoclose int fd = -1;
-        struct stat st;
-
-        fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
-                return;
-        if (stamp_is_gone(engine, &stamp, below, names) && stamp_directory(fd, &id) == 0) {
-                remove_gone_in(engine, fd, id, NULL, depth + 1);
-                (void)unlinkat(parent, name, AT_REMOVEDIR); /* stays when something of a user's is in it */
-        }
-        stamp_clear(&stamp);
-}
-
-static void remove_gone_in(const char *engine, int directory, uint64_t id, GHashTable *names,
-                           unsigned depth) {
-        g_autoptr(GPtrArray) gone = g_ptr_array_new_with_free_func(g_free);
-        autoclose int fd = -1;
-        struct dirent *d;
-        DIR *dir;
-
-        if (depth > 256)
-                return;
-        fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        dir = fd < 0 ? NULL : fdopendir(fd);
-        if (!dir)
-                return;
-        fd = -1; /* dir's now */
-        while ((d = readdir(dir)) != NULL)
-                if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
-                    !(names && g_hash_table_contains(names, d->d_name)))
-                        g_ptr_array_add(gone, g_strdup_printf("%c%s", d->d_type == DT_DIR ? 'd' : 'f',
-                                                              d->d_name));
-        closedir(dir);
-        for (guint i = 0; i < gone->len; i++) {
-                const char *name = gone->pdata[i];
-                if (*name == 'd')
-                        remove_directory(engine, directory, name + 1, id, names, depth);
-                else
-                        remove_file(engine, directory, name + 1, id, names);
-        }
-}
-
-void populate_remove_gone(struct populate *p, GHashTable *names) {
-        uint64_t id;
-
-        if (stamp_directory(p->directory, &id) == 0)
-                remove_gone_in(p->engine, p->directory, id, names, 0);
 }
 
 /* ── prefixes ───────────────────────────────────────────────────────────── */
@@ -481,17 +335,18 @@ int populate_prefix(struct populate *p, const char *prefix, Failure *failure) {
 
 /* ── after a restart ────────────────────────────────────────────────────── */
 
-/* Is it UNLISTED? Of one whose inode has another number by now (a store that was copied, see
+/* Is it UNLISTED or DIRTY? Of one whose inode has another number by now (a store that was copied, see
  * foreign.c) the stamp is made its own: to list a directory loses nothing of a user's. */
-static bool find_unlisted_stamp(int fd, const struct stat *st, struct stamp *stamp) {
+static bool is_to_be_listed(int fd, const struct stat *st, struct stamp *stamp) {
         int r = stamp_read(fd, st->st_ino, stamp);
 
         if (r == -ENODATA && stamp_read_foreign(fd, stamp) == 0 && stamp->state == STAMP_UNLISTED)
                 r = stamp_write(fd, stamp);
-        return r == 0 && stamp->state == STAMP_UNLISTED;
+        return r == 0 && (stamp->state == STAMP_UNLISTED ||
+                          (stamp->state == STAMP_LISTED && (stamp->flags & STAMP_DIRTY)));
 }
 
-/* One directory: its UNLISTED children, and all of its directories onto `todo`. */
+/* One directory: its children that are UNLISTED or DIRTY, and all of its directories onto `todo`. */
 static int find_unlisted_in(struct populate *p, int directory, bool is_root, GArray *todo) {
         autoclose int own = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         struct dirent *d;
@@ -520,10 +375,12 @@ static int find_unlisted_in(struct populate *p, int directory, bool is_root, GAr
                         r = -errno;
                         break;
                 }
-                if (find_unlisted_stamp(fd, &st, &stamp)) {
-                        r = fan_group_watch_directory(p->group, fd);
+                if (is_to_be_listed(fd, &st, &stamp)) {
+                        if (stamp.state == STAMP_UNLISTED)
+                                r = fan_group_watch_directory(p->group, fd);
                         if (r == 0)
-                                r = add_directory(p, fd, stamp.engine, stamp.locator);
+                                r = populate_add_directory(p, fd, stamp.engine, stamp.locator,
+                                                           stamp.state == STAMP_LISTED);
                 }
                 stamp_clear(&stamp);
                 if (r == 0) /* one that was listed in part has unlisted ones below */

@@ -7,6 +7,7 @@
  *     Module=httpfs
  *     Prefix=web/mirror
  *     Hydration=auto            left out when it is auto
+ *     Refresh=600               left out when it is 0
  *     [Settings]
  *     url=https://example.org/  values escaped as GKeyFile does
  *
@@ -37,6 +38,22 @@ int hydration_parse(const char *s, enum hydration *ret) {
                         return 0;
                 }
         return -EINVAL;
+}
+
+int refresh_parse(const char *s, unsigned *ret) {
+        unsigned value = 0;
+
+        if (!s || !*s || strlen(s) > 8)
+                return -EINVAL;
+        for (const char *p = s; *p; p++) {
+                if (!g_ascii_isdigit(*p))
+                        return -EINVAL;
+                value = value * 10 + (unsigned)g_ascii_digit_value(*p);
+        }
+        if (value != 0 && (value < REGISTRATION_REFRESH_MIN || value > REGISTRATION_REFRESH_MAX))
+                return -EINVAL;
+        *ret = value;
+        return 0;
 }
 
 bool registration_key_is_secret(const char *key) {
@@ -96,6 +113,11 @@ static int check_setting(const char *key, const char *value, Failure *failure) {
                 return failure_set(failure, -EINVAL, "InvalidSetting",
                                    "“%s” is not a setting of the module: in a file it is "
                                    "Hydration= in the group [Engine]",
+                                   key);
+        if (strcmp(key, REGISTRATION_REFRESH_KEY) == 0)
+                return failure_set(failure, -EINVAL, "InvalidSetting",
+                                   "“%s” is not a setting of the module: in a file it is "
+                                   "Refresh= in the group [Engine]",
                                    key);
         if (strnlen(value, NAME_SETTING_VALUE_MAX + 1) > NAME_SETTING_VALUE_MAX)
                 return failure_set(failure, -E2BIG, "InvalidSetting",
@@ -160,6 +182,8 @@ char *registration_to_text(const Registration *registration, gsize *ret_length) 
         if (registration->hydration != HYDRATION_AUTO)
                 g_key_file_set_string(file, "Engine", "Hydration",
                                       hydration_name(registration->hydration));
+        if (registration->refresh_s != 0)
+                g_key_file_set_integer(file, "Engine", "Refresh", (int)registration->refresh_s);
         keys = g_hash_table_get_keys_as_array(registration->settings, &n);
         qsort(keys, n, sizeof(*keys), compare_keys);
         for (guint i = 0; i < n; i++)
@@ -185,7 +209,7 @@ static int check_layout(GKeyFile *file, Failure *failure) {
                                    "the group [Engine] is missing");
         for (char **key = keys; *key; key++)
                 if (strcmp(*key, "Module") != 0 && strcmp(*key, "Prefix") != 0 &&
-                    strcmp(*key, "Hydration") != 0)
+                    strcmp(*key, "Hydration") != 0 && strcmp(*key, "Refresh") != 0)
                         return failure_set(failure, -EINVAL, "InvalidRegistration",
                                            "unknown key %s= in [Engine]",
                                            name_printable(*key, shown, sizeof(shown)));
@@ -221,7 +245,7 @@ int registration_from_text(const char *id, const char *text, size_t length, Regi
         g_autoptr(GKeyFile) file = g_key_file_new();
         g_autoptr(GError) error = NULL;
         g_autoptr(Registration) registration = NULL;
-        g_autofree char *module = NULL, *prefix = NULL, *hydration = NULL;
+        g_autofree char *module = NULL, *prefix = NULL, *hydration = NULL, *refresh = NULL;
         int r;
 
         /* The parser's message quotes the line, which may be a secret. */
@@ -243,6 +267,12 @@ int registration_from_text(const char *id, const char *text, size_t length, Regi
             hydration_parse(hydration, &registration->hydration) < 0)
                 return failure_set(failure, -EINVAL, "InvalidRegistration",
                                    "Hydration= is one of auto, whole and ranges");
+        refresh = get_string(file, "Engine", "Refresh");
+        if (g_key_file_has_key(file, "Engine", "Refresh", NULL) &&
+            refresh_parse(refresh, &registration->refresh_s) < 0)
+                return failure_set(failure, -EINVAL, "InvalidRegistration",
+                                   "Refresh= is 0, or from %u to %u seconds", REGISTRATION_REFRESH_MIN,
+                                   REGISTRATION_REFRESH_MAX);
         r = read_settings(file, registration, failure);
         if (r < 0)
                 return r;

@@ -28,9 +28,15 @@ enum hydration {
 const char *hydration_name(enum hydration hydration);
 int hydration_parse(const char *s, enum hydration *ret);
 
-/* Over the bus `Hydration=` travels among the settings under this key; it is never
- * one of `settings`. */
+/* Seconds of `Refresh=`: 0 (never), or from REGISTRATION_REFRESH_MIN to _MAX. 0 or -EINVAL. */
+#define REGISTRATION_REFRESH_MIN 10u
+#define REGISTRATION_REFRESH_MAX (30u * 24 * 3600)
+int refresh_parse(const char *s, unsigned *ret);
+
+/* Over the bus `Hydration=` and `Refresh=` travel among the settings under these keys, which are never
+ * among `settings`. */
 #define REGISTRATION_HYDRATION_KEY "hydration"
+#define REGISTRATION_REFRESH_KEY "refresh"
 
 /* What the service manager gives the service (credential.h) reaches an engine like a setting, and
  * cannot be one. */
@@ -39,6 +45,7 @@ int hydration_parse(const char *s, enum hydration *ret);
 typedef struct Registration {
         char *id, *module, *prefix;
         enum hydration hydration;
+        unsigned refresh_s; /* 0, or how often the whole tree is listed again */
         GHashTable *settings; /* char * → char *, owned; never NULL */
 } Registration;
 

@@ -264,6 +264,12 @@ bool stamp_matches(const struct stamp *stamp, const struct cs_entry *entry) {
         return stamp->mtime_sec == entry->mtime_sec && stamp->mtime_nsec == entry->mtime_nsec;
 }
 
+bool stamp_same_version(const struct stamp *a, const struct stamp *b) {
+        return a->size == b->size && ((a->flags ^ b->flags) & STAMP_HAS_VERSION) == 0 &&
+               strcmp(a->version, b->version) == 0 && a->mtime_sec == b->mtime_sec &&
+               a->mtime_nsec == b->mtime_nsec;
+}
+
 void stamp_set_entry(struct stamp *stamp, const struct cs_entry *entry) {
         g_free(stamp->version);
         stamp->version = g_strdup(entry->version ? entry->version : "");

@@ -122,5 +122,7 @@ uint32_t stamp_boot(void);
 /* Does this remote version differ from what the stamp says? */
 struct cs_entry;
 bool stamp_matches(const struct stamp *stamp, const struct cs_entry *entry);
+/* Are both of one version of the remote's? */
+bool stamp_same_version(const struct stamp *a, const struct stamp *b);
 /* Takes version, size, mtime, mode from an entry; engine and locator stay. */
 void stamp_set_entry(struct stamp *stamp, const struct cs_entry *entry);

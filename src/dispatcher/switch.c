@@ -110,11 +110,6 @@ static void switching_done(void *data) {
         file_step(file);
 }
 
-static bool same_version(const struct stamp *a, const struct stamp *b) {
-        return a->size == b->size && a->flags == b->flags && g_strcmp0(a->version, b->version) == 0 &&
-               a->mtime_sec == b->mtime_sec && a->mtime_nsec == b->mtime_nsec;
-}
-
 static void switch_end(void *userdata, int r, const char *detail) {
         File *file = userdata;
         struct switching *s;
@@ -129,7 +124,7 @@ static void switch_end(void *userdata, int r, const char *detail) {
                 file_step(file);
                 return;
         }
-        if (same_version(&file->next, &file->stamp))
+        if (stamp_same_version(&file->next, &file->stamp))
                 log_debug("%s: \"%s\" was said to have changed, and has not", file->stamp.engine,
                           file->stamp.locator);
         s = g_new0(struct switching, 1);
@@ -274,6 +269,8 @@ static int idle_switch_begin(Files *files, const struct handle *handle, struct s
 
 /* ── after readers have seen a part ─────────────────────────────────────── */
 
+#define LATER_MAX 1024u
+
 struct later {
         Files *files;
         struct handle handle;
@@ -309,13 +306,16 @@ static void later_free(struct later *l) {
 
 static gboolean later_try(gpointer userdata);
 
+/* As long as the daemon lives, ever less often. */
 static void later_again(struct later *l) {
         static const unsigned waits[] = {300, 2000, 10000, 60000};
 
-        if (l->tries >= G_N_ELEMENTS(waits) || l->files->denying)
+        if (l->files->denying) {
                 later_free(l);
-        else
-                g_timeout_add(waits[l->tries++], later_try, l);
+                return;
+        }
+        g_timeout_add(waits[l->tries], later_try, l);
+        l->tries = MIN(l->tries + 1, (unsigned)G_N_ELEMENTS(waits) - 1);
 }
 
 static void later_switched(void *userdata, int r) {
@@ -370,7 +370,8 @@ static gboolean later_try(gpointer userdata) {
 static void later_begin(Files *files, const struct handle *handle, const struct stamp *stamp) {
         struct later *l;
 
-        if (g_hash_table_contains(files->later, handle)) /* one for a file, however often it is read */
+        /* One for a file, however often it is read. What does not fit is begun when it is read again. */
+        if (g_hash_table_contains(files->later, handle) || g_hash_table_size(files->later) >= LATER_MAX)
                 return;
         l = g_new0(struct later, 1);
         l->files = files;
@@ -407,8 +408,6 @@ void files_switch(Files *files, const struct handle *handle, const struct cs_ent
                 stamp_set_entry(&next, entry);
                 r = idle_switch_begin(files, handle, &next, done, userdata);
         }
-        if (r == -EBUSY && stamp.engine)
-                later_begin(files, handle, &stamp);
         stamp_clear(&stamp);
         stamp_clear(&next);
         if (r < 0 && done)

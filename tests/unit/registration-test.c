@@ -60,6 +60,7 @@ static void assert_equal(const Registration *a, const Registration *b) {
         g_assert_cmpstr(a->module, ==, b->module);
         g_assert_cmpstr(a->prefix, ==, b->prefix);
         g_assert_cmpint(a->hydration, ==, b->hydration);
+        g_assert_cmpuint(a->refresh_s, ==, b->refresh_s);
         g_assert_cmpuint(g_hash_table_size(a->settings), ==, g_hash_table_size(b->settings));
         g_hash_table_iter_init(&iter, a->settings);
         while (g_hash_table_iter_next(&iter, &key, &value))
@@ -169,6 +170,22 @@ static void test_check_count(void) {
         g_assert_cmpint(registration_check(r, NULL), <, 0);
 }
 
+static void test_refresh(void) {
+        static const char *const bad[] = {"", "1", "9", "-10", "+10", "10s", " 10", "10 ", "0x10", "2592001", "99999999",
+                                          "4294967306", "1e3"};
+        unsigned seconds = 7;
+
+        g_assert_cmpint(refresh_parse("0", &seconds), ==, 0);
+        g_assert_cmpuint(seconds, ==, 0);
+        g_assert_cmpint(refresh_parse("10", &seconds), ==, 0);
+        g_assert_cmpuint(seconds, ==, 10);
+        g_assert_cmpint(refresh_parse("2592000", &seconds), ==, 0);
+        g_assert_cmpint(refresh_parse(NULL, &seconds), ==, -EINVAL);
+        for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++)
+                g_assert_cmpint(refresh_parse(bad[i], &seconds), ==, -EINVAL);
+        g_assert_cmpuint(seconds, ==, 2592000);
+}
+
 static void test_hydration(void) {
         enum hydration hydration = HYDRATION_AUTO;
 
@@ -223,6 +240,7 @@ static void test_round_trip(void) {
         for (size_t i = 0; i < G_N_ELEMENTS(values); i++) {
                 g_autoptr(Registration) a = registration_new("web", "httpfs", "a b/ \\c/[d]/#e");
                 a->hydration = (enum hydration)(i % 3);
+                a->refresh_s = i % 2 ? 10 + i : 0;
                 put(a, "url", values[i]);
                 put(a, "Other.key_-", values[G_N_ELEMENTS(values) - 1 - i]);
                 round_trip(a);
@@ -267,6 +285,10 @@ static void test_text(void) {
         expect_text("[Engine]\nPrefix=a\n", false);
         expect_text(GOOD "Hydrate=whole\n", false);
         expect_text(GOOD "Hydration=sometimes\n", false);
+        expect_text(GOOD "Refresh=600\n", true);
+        expect_text(GOOD "Refresh=5\n", false);
+        expect_text(GOOD "Refresh=often\n", false);
+        expect_text(GOOD "[Settings]\nrefresh=600\n", false);
         expect_text(GOOD "[Setting]\nurl=x\n", false);
         expect_text("[Engine]\nModule=httpfs\nPrefix=../x\n", false);
         expect_text("[Engine]\nModule=../../httpfs\nPrefix=x\n", false);
@@ -442,6 +464,7 @@ int main(int argc, char **argv) {
         log_open("registration-test", -1);
         g_test_add_func("/registration/check", test_check);
         g_test_add_func("/registration/check-count", test_check_count);
+        g_test_add_func("/registration/refresh", test_refresh);
         g_test_add_func("/registration/hydration", test_hydration);
         g_test_add_func("/registration/secret-keys", test_secret_keys);
         g_test_add_func("/registration/round-trip", test_round_trip);

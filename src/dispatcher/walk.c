@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "dispatcher/node.h"
+
+#include "dispatcher/stamp.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/*
+ * walk — a whole tree is refreshed, by a call or by the clock
+ *
+ * A directory's children are known when it has been listed. They wait as handles, the last first
+ * (depth first, so that few wait), and WALK_ACTIVE of them at the most are nodes at a time: a
+ * tree of 100,000 directories costs as many handles (48 bytes each) only where all of them are
+ * in one directory.
+ */
+
+#define WALK_ACTIVE 16u
+
+struct walk {
+        Lister *lister;
+        char *engine;
+        GArray *todo; /* of struct handle */
+        unsigned active;
+        bool poll;
+        guint idle;
+};
+
+struct poll {
+        Lister *lister;
+        char *engine;
+        guint timer;
+        bool walking;
+};
+
+static void walk_next(struct walk *walk, const struct handle *handle) {
+        Lister *l = walk->lister;
+        struct stamp stamp = STAMP_INIT;
+        autoclose int fd = -1;
+        struct stat st;
+        Node *node;
+
+        fd = handle_open(store_root(l->o->store), handle, O_RDONLY | O_DIRECTORY);
+        if (fd < 0 || fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
+                return;
+        if (strcmp(stamp.engine, walk->engine) == 0 &&
+            (stamp.state == STAMP_LISTED || fresh_has(l->fresh, st.st_dev, st.st_ino))) {
+                struct node_key key = {.device = st.st_dev, .inode = st.st_ino};
+                struct populate_directory d = {.device = key.device, .inode = key.inode, .handle = *handle,
+                                               .engine = stamp.engine, .locator = stamp.locator};
+
+                node = g_hash_table_lookup(l->nodes, &key);
+                walk_join(walk, node ? node : node_new(l, &d, true));
+        }
+        stamp_clear(&stamp);
+}
+
+static gboolean walk_pump(gpointer userdata) {
+        struct walk *walk = userdata;
+        Lister *l = walk->lister;
+        struct poll *poll;
+
+        if (l->denying || !l->o->engine(l->o->userdata, walk->engine))
+                g_array_set_size(walk->todo, 0);
+        while (walk->todo->len > 0 && walk->active < WALK_ACTIVE) {
+                struct handle handle = g_array_index(walk->todo, struct handle, walk->todo->len - 1);
+                g_array_set_size(walk->todo, walk->todo->len - 1);
+                walk_next(walk, &handle);
+        }
+        walk->idle = 0;
+        if (walk->active > 0)
+                return G_SOURCE_REMOVE;
+        poll = walk->poll ? g_hash_table_lookup(l->polls, walk->engine) : NULL;
+        if (poll)
+                poll->walking = false;
+        g_array_unref(walk->todo);
+        g_free(walk->engine);
+        g_free(walk);
+        return G_SOURCE_REMOVE;
+}
+
+/* Not at once: whoever calls is in the middle of a node. */
+static void walk_schedule(struct walk *walk) {
+        if (walk->idle == 0)
+                walk->idle = g_idle_add(walk_pump, walk);
+}
+
+struct walk *walk_new(Lister *l, const char *engine) {
+        struct walk *walk = g_new0(struct walk, 1);
+
+        walk->lister = l;
+        walk->engine = g_strdup(engine);
+        walk->todo = g_array_new(FALSE, FALSE, sizeof(struct handle));
+        walk_schedule(walk);
+        return walk;
+}
+
+void walk_join(struct walk *walk, Node *node) {
+        if (!node_is_working(node)) {
+                walk->active++;
+                node->walk = walk;
+                node_begin(node);
+        } else if (!node->walk_after) {
+                walk->active++;
+                node->walk_after = walk;
+                node->again = true;
+        } else /* another walk will refresh it after this one began */
+                node->again = true;
+}
+
+void walk_add(struct walk *walk, const struct handle *directory) {
+        g_array_append_vals(walk->todo, directory, 1);
+        walk_schedule(walk);
+}
+
+void walk_leave(struct walk *walk) {
+        walk->active--;
+        walk_schedule(walk);
+}
+
+bool walk_is_poll(const struct walk *walk) {
+        return walk->poll;
+}
+
+/* ── by the clock ───────────────────────────────────────────────────────── */
+
+static gboolean poll_due(gpointer userdata) {
+        struct poll *poll = userdata;
+        Lister *l = poll->lister;
+        Engine *engine = l->o->engine(l->o->userdata, poll->engine);
+        struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                               .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+        autoclose int fd = -1;
+        struct handle handle;
+
+        if (!engine) {
+                poll->timer = 0;
+                g_hash_table_remove(l->polls, poll->engine);
+                return G_SOURCE_REMOVE;
+        }
+        if (poll->walking || l->denying || engine_state_of(engine) != ENGINE_SERVING)
+                return G_SOURCE_CONTINUE;
+        fd = (int)syscall(SYS_openat2, store_root(l->o->store), engine_registration(engine)->prefix, &how,
+                          sizeof how);
+        if (fd >= 0 && handle_take(fd, &handle) == 0) {
+                struct walk *walk = walk_new(l, poll->engine);
+                walk->poll = poll->walking = true;
+                walk_add(walk, &handle);
+        }
+        return G_SOURCE_CONTINUE;
+}
+
+void poll_start(Lister *l, Engine *engine) {
+        const Registration *registration = engine_registration(engine);
+        struct poll *poll;
+
+        g_hash_table_remove(l->polls, registration->id);
+        if (registration->refresh_s == 0)
+                return;
+        poll = g_new0(struct poll, 1);
+        poll->lister = l;
+        poll->engine = g_strdup(registration->id);
+        poll->timer = g_timeout_add_seconds(registration->refresh_s, poll_due, poll);
+        g_hash_table_insert(l->polls, poll->engine, poll);
+}
+
+void poll_free(void *userdata) {
+        struct poll *poll = userdata;
+
+        if (poll->timer)
+                g_source_remove(poll->timer);
+        g_free(poll->engine);
+        g_free(poll);
+}
