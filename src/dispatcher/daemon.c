@@ -215,14 +215,12 @@ static int daemon_check_module(const Daemon *d, const char *module, Failure *fai
         return 0;
 }
 
-/* Makes the engine live. Takes nothing. */
-static int daemon_start_engine(Daemon *d, const Registration *registration, Engine **ret,
-                               Failure *failure) {
+/* One that nobody started yet. Takes nothing. */
+static Engine *daemon_make_engine(Daemon *d, const Registration *registration) {
         Registration *copy = registration_new(registration->id, registration->module, registration->prefix);
         GHashTableIter iter;
         gpointer key, value;
         Engine *engine;
-        int r;
 
         copy->hydration = registration->hydration;
         copy->refresh_s = registration->refresh_s;
@@ -232,12 +230,28 @@ static int daemon_start_engine(Daemon *d, const Registration *registration, Engi
 
         engine = engine_new(copy, &d->engine_options, &engine_callbacks, d);
         g_hash_table_insert(d->engines, (char *)engine_id(engine), engine);
-        r = lister_add_engine(d->lister, engine, failure);
+        return engine;
+}
+
+/* Gives it its directory. On failure it is gone. */
+static int daemon_adopt_engine(Daemon *d, Engine *engine, Failure *failure) {
+        int r = lister_add_engine(d->lister, engine, failure);
+
         if (r < 0) {
-                g_hash_table_steal(d->engines, registration->id);
+                g_hash_table_steal(d->engines, engine_id(engine));
                 engine_free(engine);
-                return r;
         }
+        return r;
+}
+
+/* Makes the engine live. Takes nothing. */
+static int daemon_start_engine(Daemon *d, const Registration *registration, Engine **ret,
+                               Failure *failure) {
+        Engine *engine = daemon_make_engine(d, registration);
+        int r = daemon_adopt_engine(d, engine, failure);
+
+        if (r < 0)
+                return r;
         engine_start(engine);
         *ret = engine;
         return 0;
@@ -499,11 +513,30 @@ static void daemon_load_engines(Daemon *d) {
         for (guint i = 0; i < all->len; i++) {
                 g_auto(Failure) failure = FAILURE_INIT;
                 const Registration *registration = all->pdata[i];
-                Engine *engine;
 
-                if (daemon_check_prefix(d, registration, &failure) < 0 ||
-                    daemon_start_engine(d, registration, &engine, &failure) < 0)
+                if (daemon_check_prefix(d, registration, &failure) < 0)
                         log_about(LOG_ERR, registration->id, NULL, "not started: %s", failure.text);
+                else
+                        (void)daemon_make_engine(d, registration);
+        }
+}
+
+static void daemon_start_engines(Daemon *d) {
+        g_autoptr(GList) all = daemon_engines(d);
+
+        for (GList *item = all; item; item = item->next)
+                engine_start(item->data);
+}
+
+static void daemon_adopt_engines(Daemon *d) {
+        g_autoptr(GList) all = daemon_engines(d);
+
+        for (GList *item = all; item; item = item->next) {
+                g_auto(Failure) failure = FAILURE_INIT;
+                g_autofree char *id = g_strdup(engine_id(item->data));
+
+                if (daemon_adopt_engine(d, item->data, &failure) < 0)
+                        log_about(LOG_ERR, id, NULL, "not started: %s", failure.text);
         }
 }
 
@@ -637,6 +670,106 @@ static void daemon_take_over(Daemon *d) {
         g_array_unref(w.events);
 }
 
+static void daemon_set_options(Daemon *d) {
+        const Config *config = d->config;
+
+        d->engine_options = (struct engine_options){
+                .host_path = config->host_path,
+                .module_dir = config->module_dir,
+                .bus_address = config->bus,
+                .state_dir = config->state_dir,
+                .user = config->engine_user,
+                .store_path = config->path,
+                .max_fetches = config->max_transfers,
+                .deadline_s = config->deadline_s,
+                .supervised = true,
+        };
+        d->files_options = (struct files_options){
+                .group = d->group,
+                .config = config,
+                .engine = engine_by_id,
+                .transfer_started = tell_started,
+                .transfer_progress = tell_progress,
+                .transfer_finished = tell_finished,
+                .userdata = d,
+        };
+        d->lister_options = (struct lister_options){
+                .group = d->group,
+                .engine = engine_by_id,
+                .userdata = d,
+        };
+}
+
+static int daemon_open_store(Daemon *d, Failure *failure) {
+        const Config *config = d->config;
+        struct journal_store *was = g_new0(struct journal_store, 1);
+        struct store_options options = {.path = config->path,
+                                        .device = config->device,
+                                        .filesystem = config->filesystem,
+                                        .hsmid = config->hsmid,
+                                        .lock_dir = config->state_dir};
+        int r;
+
+        if (d->takeover && journal_is_serving(d->journal) && journal_store(d->journal, was))
+                options.attached = was->files;
+        g_free(was);
+        r = store_open(&options, d->group, &d->store, failure);
+        if (r < 0)
+                return r;
+        if (store_was_attached(d->store))
+                daemon_note_store(d);
+        if (store_guard(d->store) == STORE_GUARD_BLIND)
+                log_error("the guard in the kernel does not see that %s is served, and refuses what is "
+                          "not here: load the guard of this version (cloudsync-guard load)",
+                          store_path(d->store));
+        if (config->hsmid && !store_has_hsmid(d->store) && !d->takeover)
+                log_info("this kernel has no hsmid mount option (%s): the store is kept closed by other means",
+                         config->hsmid);
+        if (store_staging(d->store) < 0)
+                log_error("%s cannot be written to: no directory can be made in it until the service is restarted",
+                          store_path(d->store));
+        d->engine_options.granule = store_granule(d->store);
+        d->files_options.store = d->lister_options.store = d->store;
+        d->files = files_new(&d->files_options);
+        d->lister_options.files = d->files;
+        d->lister = lister_new(&d->lister_options);
+        return 0;
+}
+
+/* Of a first start: people are not let in before all is there. */
+static int daemon_start(Daemon *d, Failure *failure) {
+        int r = daemon_open_store(d, failure);
+
+        if (r >= 0)
+                r = bus_open(d, d->config->bus, &d->bus, failure);
+        if (r < 0)
+                return r;
+        daemon_load_engines(d);
+        daemon_adopt_engines(d);
+        daemon_start_engines(d);
+        return 0;
+}
+
+/* People wait. Hosts take the longest to come up, so they come first, and the bus last. Directories
+ * that are not listed are watched still, by the same group: people go on at once, and the walk
+ * that finds them comes behind. (Unless the last worker was killed before it had watched them
+ * all: then they were not let in yet.) */
+static int daemon_start_again(Daemon *d, Failure *failure) {
+        int r;
+
+        daemon_load_engines(d);
+        daemon_start_engines(d);
+        r = daemon_open_store(d, failure);
+        if (r < 0)
+                return r;
+        d->bus = bus_open_later(d, d->config->bus);
+        daemon_adopt_engines(d);
+        daemon_take_over(d);
+        if (store_was_attached(d->store))
+                daemon_attach_store(d, 0);
+        return 0;
+}
+
 int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, Daemon **ret,
                Failure *failure) {
         Daemon *d = g_new0(Daemon, 1);
@@ -658,73 +791,10 @@ int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, 
                                            : "this kernel has no fanotify pre-content events (Linux 6.14 "
                                              "or later is needed): %s", strerror(-r));
         d->group = fan_group_adopt(given->group, d->journal);
-        r = store_open(&(struct store_options){.path = config->path,
-                                               .device = config->device,
-                                               .filesystem = config->filesystem,
-                                               .hsmid = config->hsmid,
-                                               .lock_dir = config->state_dir},
-                       d->group, &d->store, failure);
+        daemon_set_options(d);
+        r = d->takeover ? daemon_start_again(d, failure) : daemon_start(d, failure);
         if (r < 0)
                 return r;
-        if (store_was_attached(d->store))
-                daemon_note_store(d);
-
-        if (store_guard(d->store) == STORE_GUARD_BLIND)
-                log_error("the guard in the kernel does not see that %s is served, and refuses what is "
-                          "not here: load the guard of this version (cloudsync-guard load)",
-                          store_path(d->store));
-        if (config->hsmid && !store_has_hsmid(d->store) && !given->takeover)
-                log_info("this kernel has no hsmid mount option (%s): the store is kept closed by other means",
-                         config->hsmid);
-
-        d->engine_options = (struct engine_options){
-                .host_path = config->host_path,
-                .module_dir = config->module_dir,
-                .bus_address = config->bus,
-                .state_dir = config->state_dir,
-                .user = config->engine_user,
-                .store_path = config->path,
-                .max_fetches = config->max_transfers,
-                .deadline_s = config->deadline_s,
-                .granule = store_granule(d->store),
-                .supervised = true,
-        };
-        d->files_options = (struct files_options){
-                .group = d->group,
-                .store = d->store,
-                .config = config,
-                .engine = engine_by_id,
-                .transfer_started = tell_started,
-                .transfer_progress = tell_progress,
-                .transfer_finished = tell_finished,
-                .userdata = d,
-        };
-        d->files = files_new(&d->files_options);
-        d->lister_options = (struct lister_options){
-                .group = d->group,
-                .store = d->store,
-                .files = d->files,
-                .engine = engine_by_id,
-                .userdata = d,
-        };
-        d->lister = lister_new(&d->lister_options);
-
-        if (given->takeover) /* files come first */
-                d->bus = bus_open_later(d, config->bus);
-        else {
-                r = bus_open(d, config->bus, &d->bus, failure);
-                if (r < 0)
-                        return r;
-        }
-        daemon_load_engines(d);
-        if (given->takeover) {
-                /* Directories that are not listed are watched still, by the same group: people go on
-                 * at once, and the walk that finds them comes behind. (Unless the last worker was
-                 * killed before it had watched them all: then they were not let in yet.) */
-                daemon_take_over(d);
-                if (store_was_attached(d->store))
-                        daemon_attach_store(d, 0);
-        }
         daemon_watch_events(d);
         lister_resume(d->lister, daemon_attach_store, d);
         return 0;

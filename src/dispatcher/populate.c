@@ -173,7 +173,8 @@ static int make_directory(struct populate *p, int parent, const struct cs_entry 
         char name[32];
         int r;
 
-        (void)snprintf(name, sizeof name, "%lu", atomic_fetch_add(&serial, 1));
+        /* What a killed worker left there could not always be removed. */
+        (void)snprintf(name, sizeof name, "%d-%lu", (int)getpid(), atomic_fetch_add(&serial, 1));
         if (mkdirat(store_staging(p->store), name, 0700) < 0)
                 return -errno;
         fd = openat(store_staging(p->store), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

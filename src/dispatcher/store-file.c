@@ -61,14 +61,14 @@ static int empty_directory(int dir, unsigned depth) {
 static int own_directory(int at, const char *name) {
         struct stat st;
 
-        if (mkdirat(at, name, 0700) < 0 && errno != EEXIST)
+        if (mkdirat(at, name, 0700) < 0 && errno != EEXIST && errno != EROFS)
                 return -errno;
         autoclose int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
         if (st.st_uid != geteuid())
                 return -EPERM; /* someone's who may write to the store's root */
-        if (fchmod(fd, 0700) < 0)
+        if ((st.st_mode & 07777) != 0700 && fchmod(fd, 0700) < 0)
                 return -errno;
         return fd_steal(&fd);
 }

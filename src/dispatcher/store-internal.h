@@ -9,6 +9,7 @@
  *   store-guard.c  what the guard in the kernel knows of it
  *   store-loop.c   an image file as a block device
  *   store-mount.c  superblocks and mounts, by the new mount API and libmount
+ *   store-takeover.c  what a killed worker left
  *   store-probe.c  is this a filesystem that cloudsync can stand on?
  *   store-use.c    who else uses it
  */
@@ -54,6 +55,12 @@ struct Store {
 
 /* Makes .cloudsync/staging, or empties it. */
 int store_make_staging(Store *store, Failure *failure);
+
+/* Device=, after the death of a worker whose store's root had `files` as its st_dev: 1 when that is
+ * mounted at the path still (device, filesystem and private mount are set then), 0, or -errno. */
+int store_take_over(Store *store, dev_t files, uint64_t attributes, Failure *failure);
+/* Is "hsmid=…" among the superblock's options? */
+bool store_options_have_hsmid(const char *options);
 
 /* Marks the root directory, durably, as a store's, for the guard. */
 int store_declare(Store *store);

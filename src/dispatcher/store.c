@@ -106,7 +106,10 @@ static int refuse_mounted_elsewhere(Store *store, const struct store_options *op
 static int mount_device(Store *store, const struct store_options *options, Failure *failure) {
         bool again;
 
-        int r = find_device(store, options, failure);
+        int r = store_take_over(store, options->attached, PRIVATE_ATTRIBUTES, failure);
+        if (r != 0)
+                return r;
+        r = find_device(store, options, failure);
         if (r >= 0)
                 r = find_filesystem(store, options, failure);
         if (r >= 0)
@@ -151,8 +154,7 @@ static int check_mounted(const struct store_mount_info *info, const char *path, 
         return 0;
 }
 
-/* Is "hsmid=…" among the superblock's options? */
-static bool options_have_hsmid(const char *options) {
+bool store_options_have_hsmid(const char *options) {
         g_auto(GStrv) parts = g_strsplit(options != NULL ? options : "", ",", -1);
         for (size_t i = 0; parts[i] != NULL; i++)
                 if (g_str_has_prefix(parts[i], "hsmid="))
@@ -171,7 +173,7 @@ static int find_mounted(Store *store, Failure *failure) {
         if (r >= 0) {
                 store->filesystem = g_strdup(info.filesystem);
                 store->superblock = info.device;
-                store->hsmid = options_have_hsmid(info.options);
+                store->hsmid = store_options_have_hsmid(info.options);
                 r = store_mount_clone(store->path, PRIVATE_ATTRIBUTES, &store->private, failure);
         }
         store_mount_info_clear(&info);
@@ -238,6 +240,27 @@ static int set_path(Store *store, const struct store_options *options, Failure *
         return 0;
 }
 
+static int prepare(Store *store, Failure *failure) {
+        int r = store_probe(store->root, store->filesystem, store->path, failure);
+        if (r >= 0)
+                r = store_make_staging(store, failure);
+        if (r < 0)
+                return r;
+        r = store_declare(store);
+        return r < 0 ? failure_set(failure, r, "StoreUnusable", "Cannot mark %s as a store: %s.", store->path,
+                                   g_strerror(-r))
+                     : 0;
+}
+
+/* Of what is on the disk nothing may keep us from the readers that wait. Without staging, directories
+ * cannot be made, which is told where they are. */
+static void prepare_again(Store *store) {
+        g_auto(Failure) failure = FAILURE_INIT;
+
+        (void)store_make_staging(store, &failure);
+        (void)store_declare(store);
+}
+
 int store_open(const struct store_options *options, FanGroup *group, Store **ret, Failure *failure) {
         Store *store = g_new0(Store, 1);
         store->public = store->private = store->root = store->staging = -1;
@@ -252,18 +275,13 @@ int store_open(const struct store_options *options, FanGroup *group, Store **ret
                 r = open_root(store, failure);
         if (r >= 0)
                 r = mark(store, group, failure);
-        if (r >= 0)
-                r = store_probe(store->root, store->filesystem, store->path, failure);
-        if (r >= 0)
-                r = store_make_staging(store, failure);
-        if (r >= 0) {
-                r = store_declare(store);
-                if (r < 0)
-                        failure_set(failure, r, "StoreUnusable", "Cannot mark %s as a store: %s.",
-                                    store->path, g_strerror(-r));
-        }
+        if (r >= 0 && options->attached != 0 && options->attached == store->files)
+                prepare_again(store);
+        else if (r >= 0)
+                r = prepare(store, failure);
         if (r < 0) {
-                if (store->marked)
+                /* Never from under people who are in there. */
+                if (store->marked && options->attached == 0)
                         (void)fan_group_unwatch_store(group, store->root);
                 store_free(store);
                 return failure_set(failure, r, "StoreUnusable", "Cannot open the store: %s.",

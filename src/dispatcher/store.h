@@ -34,13 +34,15 @@ struct store_options {
         const char *filesystem; /* or NULL: probed */
         const char *hsmid;      /* tried; NULL: not */
         const char *lock_dir;   /* where the lock against a second daemon is kept */
+        dev_t attached;         /* not 0: a former worker was killed with this store (st_dev) attached, and
+                                 * the group marks it; as little as possible is asked of the disk */
 };
 
 #define STORE_PRIVATE_DIR ".cloudsync"
 #define STORE_STAGING_DIR ".cloudsync/staging"
 
-/* Nothing is left mounted, locked or looped on failure; the failure's text is one
- * line for an administrator. */
+/* Nothing is left mounted, locked or looped on failure, but for what was so before (`attached`); the
+ * failure's text is one line for an administrator. */
 int store_open(const struct store_options *options, FanGroup *group, Store **ret, Failure *failure);
 int store_attach(Store *store, Failure *failure);
 /* Is it reachable at its public path already, left so by a daemon that was killed (or

@@ -169,9 +169,15 @@ class Deaths(OutliveTest):
         self.gated(data)
         cold = self.time_of_answers([(self.file('d%d' % i, 'f'), data['d%d/f' % i])
                                      for i in range(0, 400, 40)])
-        print('# from SIGKILL to the content of a file that is not here: median %.0f ms, worst %.0f ms' % (
-            cold[len(cold) // 2] * 1000, cold[-1] * 1000), flush=True)
+        print('# from SIGKILL to the content of a file that is not here: best %.0f ms, median %.0f ms, worst %.0f ms' % (
+            cold[0] * 1000, cold[len(cold) // 2] * 1000, cold[-1] * 1000), flush=True)
         self.assertLess(cold[len(cold) // 2], 1.0 * SLOW)
+        # These are here, and are opened for the first time since: the host is not needed.
+        here = self.time_of_answers([(self.file('d%d' % i, 'f'), data['d%d/f' % i])
+                                     for i in range(0, 400, 40)])
+        print('# and of one that is: best %.0f ms, median %.0f ms, worst %.0f ms' % (
+            here[0] * 1000, here[len(here) // 2] * 1000, here[-1] * 1000), flush=True)
+        self.assertLess(here[len(here) // 2], 1.0 * SLOW)
 
     def test_descriptors_do_not_grow(self):
         data = {'f%d' % i: noise(20000, i) for i in range(60)}
@@ -271,6 +277,7 @@ class Replaced(OutliveTest):
         self.assertEqual(self.store.worker_pid(), worker)
         self.assertBytes(self.read(self.file('f')), data['f'])
         self.replace()
+        self.pending(0)
 
     def test_under_load(self):
         """Not one of a stream of readers fails."""

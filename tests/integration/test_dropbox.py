@@ -4,6 +4,9 @@
 (tests/servers/dropbox_api.py)."""
 
 import errno
+import os
+import re
+import time
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
 from support.dropbox import DropboxTest, made_up
@@ -60,6 +63,46 @@ class Dropbox(DropboxTest):
         self.assertEqual(self.read_error(self.file('never')), errno.EIO)
         self.control({'do': 'no_faults'})
         self.assertBytes(self.read(self.file('never')), made_up('n', 2 * MIB))
+
+
+class Many(DropboxTest):
+    """CLOUDSYNC_TEST_ENTRIES=300000 for more than what fits in a quick test."""
+
+    COUNT = int(os.environ.get('CLOUDSYNC_TEST_ENTRIES') or 12000)
+    SIZE = '%dM' % (1024 + COUNT // 25)
+
+    def resident(self, pid):
+        with open('/proc/%d/status' % pid, encoding='ascii') as f:
+            return int(re.search(r'VmRSS:\s+(\d+)', f.read())[1]) / 1024
+
+    def test_many(self):
+        """How far it is can be seen, and memory does not grow with the account."""
+        name = self.dropbox({'do': 'bulk', 'path': '/many', 'count': self.COUNT, 'folder': 250}, login=False)
+        self.store.wait_state(name, 'needs-login')
+        worker, host = self.store.worker_pid(), self.store.host_pid(name)
+        before = self.resident(worker), self.resident(host)
+        begin = time.monotonic()
+        self.login(name)
+        seen, details = set(), set()
+
+        def ready():
+            seen.add((self.store.engine_property(name, 'DirectoriesListed'),
+                      self.store.engine_property(name, 'DirectoriesPending')))
+            details.add(self.store.engine_property(name, 'StateDetail'))
+            return self.store.engine_state(name) == 'ready'
+        wait_until(ready, 'all is listed', timeout=60 + self.COUNT / 1000)
+        took = time.monotonic() - begin
+        after = self.resident(worker), self.resident(host)
+        print('# %d entries: %.1f s; MiB resident, daemon %.1f more, host %.1f more; %d steps seen, last: %s' % (
+            self.COUNT, took, after[0] - before[0], after[1] - before[1], len(seen), max(details, key=len)))
+        listed = max(done for done, _ in seen)
+        self.assertGreaterEqual(listed, self.COUNT // 250 + 2)
+        self.assertTrue([1 for done, left in seen if 0 < done < listed and left > 0], 'on the way: %s' % seen)
+        self.assertLess(after[0] - before[0], 64 * SLOW)
+        self.assertLess(after[1] - before[1], 64 * SLOW)
+        self.assertEqual(len(self.names('many')), (self.COUNT + 249) // 250)
+        self.assertEqual(len(self.names('many', 'D0007')), 250)
+        self.assertCold(self.file('many', 'D0007', self.names('many', 'D0007')[0]))
 
 
 if __name__ == '__main__':

@@ -96,6 +96,11 @@ class Login(DropboxTest):
         self.login(name)
         self.assertBytes(self.read(self.file('Notes', 'b.txt')), b'later\n')
         self.assertBytes(self.read(self.file('big')), made_up('big', 3 * MIB))
+        # Space is freed by hand: the engine only reads.
+        os.unlink(self.file('big'))
+        ctl(self.store, 'refresh', self.file())
+        self.assertCold(self.file('big'), 3 * MIB)
+        self.assertIn('placeholder', ctl(self.store, 'ls', self.file('big')).stdout)
         self.assertEqual(self.store.host_pid(name), host, 'nothing was restarted')
         self.assertEqual(self.store.engine_property(name, 'HostRestarts'), 0)
         self.assertEqual(self.store.engine_property(name, 'StateDetail'), '')

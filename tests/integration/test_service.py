@@ -130,7 +130,8 @@ class SystemdService(unittest.TestCase):
         cls.files = {'a.txt': noise(30000, 1), 'sub/b.bin': noise(3 * MIB, 2),
                      'c.txt': noise(5000, 3), 'd.txt': noise(5000, 4), 'e.txt': noise(5000, 5),
                      'f.txt': noise(5000, 6)}
-        cls.files.update({'cold-%d' % i: noise(300000, 10 + i) for i in range(14)})
+        # Too large to be fetched ahead.
+        cls.files.update({'cold-%d' % i: noise(1200000, 10 + i) for i in range(14)})
         cls.files.update({'many/%03d' % i: noise(1000 + 300 * i, 100 + i) for i in range(150)})
         for name, data in cls.files.items():
             put(os.path.join(cls.web.root, 'docs', name), data, mtime=1600000000)

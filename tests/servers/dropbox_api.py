@@ -105,6 +105,16 @@ class Tree:
         self.journal = []  # lowercased paths
         self.removals = {} # of those: path → the place in the journal where it was removed last
         self.names = {}    # of what was deleted: lowercased path → display
+        self.children = (-1, {})  # the journal's length, and then: folder → what is right in it
+
+    def right_in(self, root):
+        """Paths, sorted. Large accounts are listed folder by folder: not each time all of them."""
+        if self.children[0] != len(self.journal):
+            folders = {}
+            for path in self.nodes:
+                folders.setdefault(path.rpartition('/')[0], []).append(path)
+            self.children = (len(self.journal), folders)
+        return sorted(self.children[1].get(root, ()))
 
 
 class Account:
@@ -362,7 +372,7 @@ def list_state(call, listing):
     recursive = call.argument.get('recursive', False)
     snapshot = None
     if listing:
-        snapshot = sorted(p for p in tree.nodes if in_scope(p, root, recursive))
+        snapshot = sorted(p for p in tree.nodes if in_scope(p, root, True)) if recursive else tree.right_in(root)
     return {'tree': tree, 'root': root, 'recursive': recursive, 'snapshot': snapshot, 'at': 0,
             'seq': len(tree.journal), 'limit': call.argument.get('limit') or 2000,
             'seen': set()}
