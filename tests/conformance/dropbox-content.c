@@ -5,6 +5,7 @@
 #include "dropbox-tests.h"
 
 #include <errno.h>
+#include <glib/gstdio.h>
 #include <string.h>
 
 #define MIB (1024u * 1024)
@@ -213,6 +214,42 @@ static void test_broken(void) {
         }
 }
 
+/* The same, and the engine is another process meanwhile. */
+static void test_restarted(void) {
+        enum { SIZE = 9000000, BLOCK = 4 * MIB };
+        struct fake_entry auto_fake_entry *file = NULL;
+        struct box auto_box *box = NULL;
+        g_autofree char *hashes = NULL;
+
+        account_clear();
+        tell("{'do': 'write', 'path': '/f', 'seed': 's', 'size': 9000000}");
+        box = box_new(true, NULL);
+        file = entry_get(box, "", "f");
+        for (int corrupt = 0; corrupt < 3; corrupt++) {
+                static const char *const where[] = {"", ", 'corrupt': 100", ", 'corrupt': 4500000"};
+                struct cs_request auto_request *first = NULL, auto_request *rest = NULL, auto_request *again = NULL;
+
+                tell("{'do': 'fault', 'route': 'files/download', 'cut': 6000000%s}", where[corrupt]);
+                first = fetch(box, file, 0, 0);
+                g_assert_cmpint(first->result, ==, -ECONNRESET);
+                g_assert_cmpuint(first->n_bytes, >, BLOCK);
+                box_restart(box);
+                rest = fetch(box, file, first->n_bytes, 0);
+                if (corrupt == 0) {
+                        expect_bytes(rest, "s", first->n_bytes, SIZE - first->n_bytes);
+                        continue;
+                }
+                g_assert_cmpint(rest->result, ==, -EBADMSG);
+                if (corrupt == 2) /* found before anything more was handed over */
+                        g_assert_cmpuint(rest->n_bytes, ==, 0);
+                again = fetch(box, file, 0, 0);
+                expect_bytes(again, "s", 0, SIZE);
+        }
+        hashes = g_build_filename(box->state_dir, "hashes", "x", NULL);
+        *strrchr(hashes, '/') = '\0';
+        g_assert_cmpint(g_rmdir(hashes), ==, 0); /* empty: nothing is left of what is finished */
+}
+
 static void test_lying_headers(void) {
         static const char *const faults[] = {
                 "'header': ['Dropbox-API-Result', null]",
@@ -358,6 +395,7 @@ void add_content_tests(void) {
         g_test_add_func("/dropbox/content/mismatch-large", test_mismatch_large);
         g_test_add_func("/dropbox/content/mismatch-pieces", test_mismatch_pieces);
         g_test_add_func("/dropbox/content/broken", test_broken);
+        g_test_add_func("/dropbox/content/restarted", test_restarted);
         g_test_add_func("/dropbox/content/lying-headers", test_lying_headers);
         g_test_add_func("/dropbox/content/many-at-once", test_many_at_once);
         g_test_add_func("/dropbox/content/exports", test_exports);

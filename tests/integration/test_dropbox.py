@@ -64,6 +64,30 @@ class Dropbox(DropboxTest):
         self.control({'do': 'no_faults'})
         self.assertBytes(self.read(self.file('never')), made_up('n', 2 * MIB))
 
+    def test_host_killed(self):
+        """A large file of which an engine process that was killed had brought a part: verified all the same."""
+        size, cut = 9 * MIB, 9 * MIB  # 4.5 MiB arrive: one block of Dropbox's hash, and a part of the second
+        engine = self.dropbox(*({'do': 'write', 'path': '/%d' % i, 'seed': 's%d' % i, 'size': size} for i in range(3)))
+        self.await_names(['0', '1', '2'])
+        for i, corrupt in enumerate((None, 1000, 4 * MIB + 300000)):
+            with self.subTest(corrupt=corrupt):
+                fault = {'do': 'fault', 'route': 'files/download', 'cut': cut, 'stall': 20}
+                self.control(fault if corrupt is None else {**fault, 'corrupt': corrupt})
+                errors = self.store.engine_property(engine, 'ChecksumErrors')
+                fetched = self.store.engine_property(engine, 'BytesFetched')
+                reader = self.spawn(['cat', self.file(str(i))])
+                wait_until(lambda: self.store.engine_property(engine, 'BytesFetched') - fetched >= cut // 2 - 256 * KIB,
+                           'half of it is here')
+                os.kill(self.store.host_pid(engine), signal.SIGKILL)
+                status, out, err = finish(reader)
+                self.assertEqual(status, 0, err)
+                self.assertBytes(out, made_up('s%d' % i, size))
+                self.assertEqual(self.store.engine_property(engine, 'ChecksumErrors') - errors, 0 if corrupt is None else 1)
+                if corrupt is None:
+                    with urllib.request.urlopen(self.hosts['www'] + '/.control') as answer:
+                        ranges = json.load(answer)['ranges']
+                    self.assertEqual(ranges, [None, 'bytes=%d-%d' % (4 * MIB, size - 1)])  # a part of one block twice
+
 
 class Many(DropboxTest):
     """CLOUDSYNC_TEST_ENTRIES=300000 for more than what fits in a quick test."""

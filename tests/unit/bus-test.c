@@ -414,7 +414,8 @@ static void test_user(void) {
 }
 
 static void test_login(void) {
-        g_autofree char *long_code = g_strdup_printf("'%s'", g_strnfill(CS_LOGIN_TEXT_MAX + 1, 'c'));
+        g_autofree char *many = g_strnfill(CS_LOGIN_TEXT_MAX + 1, 'c');
+        g_autofree char *long_code = g_strdup_printf("'%s'", many);
 
         set_up();
         register_web();

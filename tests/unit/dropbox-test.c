@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <glib.h>
+#include <glib/gstdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "plugins/dropbox/api-error.h"
@@ -92,7 +94,7 @@ static enum verify_result feed(struct verify *verify, const struct content *c, u
 
 static void test_verify(void) {
         struct content c = content_new();
-        struct verify *verify = verify_new();
+        struct verify *verify = verify_new(NULL);
         struct verify_run *run;
 
         g_assert_cmpint(feed(verify, &c, 0, SIZE, 100000), ==, VERIFY_GOOD);
@@ -122,10 +124,98 @@ static void test_verify(void) {
         g_free(c.bytes);
 }
 
+/* A process that hands over [0, end), with `bad` (or SIZE) a wrong byte, and is killed. */
+static void hand_over_and_die(const char *directory, struct content *c, uint64_t end, uint64_t bad) {
+        struct verify *verify = verify_new(directory);
+        struct verify_run *run = verify_begin(verify, "rev", SIZE, 0, SIZE);
+
+        g_assert_cmpuint(verify_lead(run), ==, 0);
+        if (bad < SIZE)
+                c->bytes[bad] ^= 1;
+        for (uint64_t at = 0; at < end; at += 131072)
+                g_assert_cmpint(verify_update(run, c->bytes + at, MIN(131072, end - at)), ==, 0);
+        if (bad < SIZE)
+                c->bytes[bad] ^= 1;
+        verify_break(run);
+        verify_free(verify); /* nothing that a kill would not leave as well */
+}
+
+/* And the next one, which goes on at `offset`. -EBADMSG, or the verdict. */
+static int go_on(const char *directory, const struct content *c, uint64_t offset, uint64_t want_lead) {
+        struct verify *verify = verify_new(directory);
+        struct verify_run *run = verify_begin(verify, "rev", SIZE, offset, SIZE - offset);
+        uint64_t lead = verify_lead(run);
+        unsigned mismatches;
+        int r;
+
+        g_assert_cmpuint(lead, ==, want_lead);
+        verify_expect(run, c->hash);
+        r = verify_update(run, c->bytes + offset - lead, SIZE - offset + lead);
+        if (r < 0)
+                verify_break(run);
+        else
+                r = verify_end(run, &mismatches);
+        verify_free(verify);
+        return r;
+}
+
+static void test_verify_killed(void) {
+        g_autofree char *base = g_dir_make_tmp("hashes-XXXXXX", NULL), *directory = NULL, *file = NULL;
+        struct content c = content_new();
+        const uint64_t block = CONTENT_HASH_BLOCK, at = block + 5 * 131072;
+        g_autofree char *text = NULL;
+
+        directory = g_build_filename(base, "hashes", NULL);
+        file = g_build_filename(directory, "rev", NULL);
+        hand_over_and_die(directory, &c, at, SIZE);
+        g_assert_true(g_file_test(file, G_FILE_TEST_EXISTS));
+        g_assert_cmpint(go_on(directory, &c, at, at - block), ==, VERIFY_GOOD);
+        g_assert_false(g_file_test(file, G_FILE_TEST_EXISTS));
+        /* Less of it arrived, to within a piece: compared where that piece ends. */
+        hand_over_and_die(directory, &c, at, SIZE);
+        g_assert_cmpint(go_on(directory, &c, at - 4096, at - 4096 - block), ==, VERIFY_GOOD);
+        hand_over_and_die(directory, &c, at, SIZE);
+        g_assert_cmpint(go_on(directory, &c, at - 3 * 131072, at - 3 * 131072 - block), ==, VERIFY_GOOD);
+        /* At the start of a block: nothing is fetched twice. */
+        hand_over_and_die(directory, &c, at, SIZE);
+        g_assert_cmpint(go_on(directory, &c, block, 0), ==, VERIFY_GOOD);
+        /* A wrong byte: in a block that was whole, in the beginning of one, in the very piece. */
+        hand_over_and_die(directory, &c, at, 17);
+        g_assert_cmpint(go_on(directory, &c, at, at - block), ==, VERIFY_MISMATCH);
+        hand_over_and_die(directory, &c, at, block + 17);
+        g_assert_cmpint(go_on(directory, &c, at, at - block), ==, -EBADMSG);
+        hand_over_and_die(directory, &c, at, at - 5000);
+        g_assert_cmpint(go_on(directory, &c, at - 4096, at - 4096 - block), ==, -EBADMSG);
+        /* More arrived than was written down, or nothing was: not to be told. */
+        hand_over_and_die(directory, &c, at, SIZE);
+        g_assert_cmpint(go_on(directory, &c, at + 4096, 0), ==, VERIFY_UNKNOWN);
+        hand_over_and_die(directory, &c, at, SIZE);
+        g_assert_cmpint(g_unlink(file), ==, 0);
+        g_assert_cmpint(go_on(directory, &c, at, 0), ==, VERIFY_UNKNOWN);
+        /* Twice. */
+        hand_over_and_die(directory, &c, at, SIZE);
+        {
+                struct verify *verify = verify_new(directory);
+                struct verify_run *run = verify_begin(verify, "rev", SIZE, at, SIZE - at);
+
+                g_assert_cmpint(verify_update(run, c.bytes + block, 9 * 131072), ==, 0);
+                verify_break(run);
+                verify_free(verify);
+        }
+        g_assert_cmpint(go_on(directory, &c, block + 9 * 131072, 9 * 131072), ==, VERIFY_GOOD);
+        /* Rubbish in its place is none. */
+        hand_over_and_die(directory, &c, at, SIZE);
+        g_assert_true(g_file_set_contents(file, "rubbish", -1, NULL));
+        g_assert_cmpint(go_on(directory, &c, at, 0), ==, VERIFY_UNKNOWN);
+        text = g_strdup_printf("rm -r '%s'", base);
+        g_assert_cmpint(system(text), ==, 0);
+        g_free(c.bytes);
+}
+
 /* What was good once does not vouch for bytes that are fetched again and not checked. */
 static void test_verify_forgets(void) {
         struct content c = content_new();
-        struct verify *verify = verify_new();
+        struct verify *verify = verify_new(NULL);
         struct verify_run *run;
         unsigned n;
 
@@ -165,7 +255,7 @@ static enum verify_result end_of(struct verify_run *run, const struct content *c
 static void test_verify_suspect(void) {
         const uint64_t block = CONTENT_HASH_BLOCK;
         struct content c = content_new();
-        struct verify *verify = verify_new();
+        struct verify *verify = verify_new(NULL);
         struct verify_run *a, *b;
 
         c.bytes[7] ^= 1;
@@ -595,6 +685,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dropbox/hash/vector", test_hash_vector);
         g_test_add_func("/dropbox/hash/edges", test_hash_edges);
         g_test_add_func("/dropbox/verify/pieces", test_verify);
+        g_test_add_func("/dropbox/verify/killed", test_verify_killed);
         g_test_add_func("/dropbox/verify/forgets", test_verify_forgets);
         g_test_add_func("/dropbox/verify/suspect", test_verify_suspect);
         g_test_add_func("/dropbox/json/header", test_header_text);

@@ -39,9 +39,9 @@ struct fetch {
         const char *export_hash; /* in version: 32 digits; NULL: a download */
         char *export_path;       /* in the index; NULL: not known */
 
-        uint64_t skip;     /* bytes of the body before the wanted ones */
+        uint64_t lead;     /* bytes before `offset` that are asked for, to be hashed only */
+        uint64_t skip;     /* bytes of the body before those */
         uint64_t arrived;  /* wanted bytes, handed over or held */
-        uint64_t delivered;
         uint8_t *piece;
         size_t held;
         struct verify_run *run;
@@ -126,14 +126,14 @@ static int check_range(struct fetch *fetch, const struct http_response *response
 
         if (encoding != NULL && g_ascii_strcasecmp(encoding, "identity") != 0)
                 return refuse(fetch, -EPROTO, "the content is encoded, which nobody asked for");
-        fetch->skip = fetch->offset;
+        fetch->skip = fetch->offset - fetch->lead;
         if (response->status == 206) {
                 if (range == NULL || http_parse_content_range(range, &got) < 0 || !got.has_range ||
-                    got.first != fetch->offset || got.last != fetch->offset + fetch->length - 1 ||
+                    got.first != fetch->offset - fetch->lead || got.last != fetch->offset + fetch->length - 1 ||
                     (got.total != UINT64_MAX && got.total != fetch->size))
                         return refuse(fetch, -EPROTO, "Dropbox sends another range than the one asked for");
                 fetch->skip = 0;
-                body = fetch->length;
+                body = fetch->lead + fetch->length;
         } else if (response->status != 200)
                 return refuse(fetch, -EPROTO, "Dropbox answers with a status that means nothing here");
         if (response->content_length >= 0 && (uint64_t)response->content_length != body)
@@ -163,16 +163,26 @@ static int on_response(void *data, const struct http_response *response) {
 
 /* ── bytes ──────────────────────────────────────────────────────────────── */
 
+static int hash(struct fetch *fetch, const void *bytes, uint64_t length) {
+        const struct cs_host *host = fetch->db->host;
+
+        if (verify_update(fetch->run, bytes, length) == 0)
+                return 0;
+        host->log(host, CS_LOG_WARNING,
+                  "%s of %s: what came before the engine was restarted is not what Dropbox sends now",
+                  fetch->version, fetch->locator);
+        return refuse(fetch, -EBADMSG, "what came before the engine was restarted is not what Dropbox sends now");
+}
+
 static int hand_over(struct fetch *fetch) {
         const struct cs_host *host = fetch->db->host;
         int r = host->write(host, fetch->request, fetch->piece, fetch->held);
 
-        if (r < 0)
-                return r;
-        verify_update(fetch->run, fetch->piece, fetch->held);
-        fetch->delivered += fetch->held;
-        fetch->held = 0;
-        return 0;
+        if (r == 0)
+                r = hash(fetch, fetch->piece, fetch->held);
+        if (r == 0)
+                fetch->held = 0;
+        return r;
 }
 
 static int on_body(void *data, const void *bytes, size_t length) {
@@ -187,6 +197,16 @@ static int on_body(void *data, const void *bytes, size_t length) {
                 length -= n;
                 if (length == 0)
                         return g_atomic_int_get(&fetch->cancelled) ? -ECANCELED : 0;
+        }
+        if (fetch->lead > 0) {
+                uint64_t n = MIN(fetch->lead, length);
+                int r = hash(fetch, p, n);
+
+                fetch->lead -= n;
+                p += n;
+                length -= n;
+                if (r < 0 || length == 0)
+                        return r < 0 || !g_atomic_int_get(&fetch->cancelled) ? r : -ECANCELED;
         }
         if (length > fetch->length - fetch->arrived) {
                 if (fetch->offset + fetch->length == fetch->size)
@@ -219,7 +239,10 @@ static void fetch_end(struct fetch *fetch) {
         unsigned mismatches;
         int r;
 
-        verify_update(fetch->run, fetch->piece, fetch->held);
+        if (hash(fetch, fetch->piece, fetch->held) < 0) {
+                fetch_done(fetch, fetch->error, 0, fetch->why);
+                return;
+        }
         verdict = verify_end(g_steal_pointer(&fetch->run), &mismatches);
         if (verdict == VERIFY_SUSPECT) {
                 fetch_done(fetch, -ESTALE, 0, "what came of this version before was wrong");
@@ -281,13 +304,14 @@ static void download(struct fetch *fetch, const char *format) {
         call.route = fetch->export_hash ? "files/export" : "files/download";
         if (format != NULL && *format)
                 json_object_object_add(argument, "export_format", json_object_new_string(format));
-        g_snprintf(range, sizeof range, "bytes=%" G_GUINT64_FORMAT "-%" G_GUINT64_FORMAT, fetch->offset,
-                   fetch->offset + fetch->length - 1);
+        fetch->run = verify_begin(fetch->db->verify, fetch->version, fetch->size, fetch->offset, fetch->length);
+        fetch->lead = verify_lead(fetch->run);
+        g_snprintf(range, sizeof range, "bytes=%" G_GUINT64_FORMAT "-%" G_GUINT64_FORMAT,
+                   fetch->offset - fetch->lead, fetch->offset + fetch->length - 1);
         /* Each export is made anew: two parts could be of two different ones. */
         if (fetch->length < fetch->size && !fetch->export_hash)
                 call.range = range;
         fetch->piece = g_malloc(MIN(fetch->length, PIECE));
-        fetch->run = verify_begin(fetch->db->verify, fetch->version, fetch->size, fetch->offset, fetch->length);
         call_start(fetch->db, &call);
 }
 

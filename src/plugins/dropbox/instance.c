@@ -119,6 +119,7 @@ void dropbox_free(struct dropbox *db) {
 
 static struct dropbox *dropbox_new(const struct cs_host *host) {
         struct dropbox *db = g_new0(struct dropbox, 1);
+        g_autofree char *hashes = NULL;
         pthread_condattr_t attr;
 
         db->host = host;
@@ -130,7 +131,8 @@ static struct dropbox *dropbox_new(const struct cs_host *host) {
         pthread_condattr_destroy(&attr);
         pthread_cond_init(&db->lists_wake, NULL);
         db->fetches = g_hash_table_new(NULL, NULL);
-        db->verify = verify_new();
+        hashes = host->state_dir ? g_build_filename(host->state_dir, "hashes", NULL) : NULL;
+        db->verify = verify_new(hashes);
         db->root_lower = g_strdup("");
         g_queue_init(&db->waiting);
         g_queue_init(&db->lists);

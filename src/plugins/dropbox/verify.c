@@ -2,9 +2,12 @@
 
 #include "plugins/dropbox/verify.h"
 
+#include <errno.h>
 #include <glib.h>
 #include <pthread.h>
 #include <string.h>
+
+#include "plugins/dropbox/prefixes.h"
 
 #define VERSIONS_MAX 256u
 #define SUSPECTS_MAX 4096u /* are remembered longer */
@@ -21,6 +24,7 @@ struct version {
         GList link; /* in verify.order; data: this */
         char *name;
         uint64_t size, n_blocks, n_known;
+        struct prefixes *prefixes; /* NULL: none */
         uint8_t *digests; /* NULL until the first is there */
         uint8_t *known;   /* a byte for each block */
         bool has_hash;
@@ -33,6 +37,7 @@ struct version {
 
 struct verify {
         pthread_mutex_t lock;
+        char *directory;
         GHashTable *versions; /* name → struct version */
         GQueue order;         /* the longest unused first */
 };
@@ -42,6 +47,10 @@ struct verify_run {
         struct version *version;
         uint64_t from, end; /* all of this is hashed, when it comes to its end */
         uint64_t position;
+        uint64_t offset;   /* of the fetch: what comes before is only hashed */
+        uint64_t check_at; /* where `check` has to be the hash; 0: nowhere */
+        uint8_t check[CONTENT_HASH_SIZE];
+        bool bad;          /* and was not */
         GChecksum *sum; /* of the block at position; NULL: its begin was not seen */
 };
 
@@ -51,7 +60,8 @@ static void partials_clear(struct version *v) {
         g_array_set_size(v->partials, 0);
 }
 
-static void version_free(struct version *v) {
+static void version_free(struct version *v, bool keep) {
+        prefixes_close(v->prefixes, keep);
         partials_clear(v);
         g_array_unref(v->partials);
         g_ptr_array_unref(v->runs);
@@ -61,18 +71,21 @@ static void version_free(struct version *v) {
         g_free(v);
 }
 
-struct verify *verify_new(void) {
+struct verify *verify_new(const char *directory) {
         struct verify *verify = g_new0(struct verify, 1);
 
+        verify->directory = g_strdup(directory);
+        if (directory != NULL)
+                prefixes_prepare(directory);
         pthread_mutex_init(&verify->lock, NULL);
         verify->versions = g_hash_table_new(g_str_hash, g_str_equal);
         return verify;
 }
 
-static void version_drop(struct verify *verify, struct version *v) {
+static void version_drop(struct verify *verify, struct version *v, bool keep) {
         g_hash_table_remove(verify->versions, v->name);
         g_queue_unlink(&verify->order, &v->link);
-        version_free(v);
+        version_free(v, keep);
 }
 
 void verify_free(struct verify *verify) {
@@ -81,7 +94,8 @@ void verify_free(struct verify *verify) {
         if (verify == NULL)
                 return;
         while ((link = verify->order.head) != NULL)
-                version_drop(verify, link->data);
+                version_drop(verify, link->data, true);
+        g_free(verify->directory);
         g_hash_table_unref(verify->versions);
         pthread_mutex_destroy(&verify->lock);
         g_free(verify);
@@ -95,8 +109,30 @@ static void make_room(struct verify *verify) {
 
                 next = link->next;
                 if (v->runs->len == 0 && (!v->suspect || verify->order.length > SUSPECTS_MAX))
-                        version_drop(verify, v);
+                        version_drop(verify, v, false);
         }
+}
+
+static bool blocks_need(struct version *v) {
+        if (v->known == NULL && v->n_blocks <= BLOCKS_MAX) {
+                v->digests = g_try_malloc0(v->n_blocks * CONTENT_HASH_SIZE);
+                v->known = v->digests ? g_try_malloc0(v->n_blocks) : NULL;
+                if (v->known == NULL)
+                        g_clear_pointer(&v->digests, g_free);
+        }
+        return v->known != NULL;
+}
+
+/* What an earlier process had all of. */
+static void version_load(struct version *v) {
+        if (v->prefixes == NULL || !blocks_need(v))
+                return;
+        for (uint64_t i = 0; i < v->n_blocks; i++)
+                if (prefixes_get(v->prefixes, MIN((i + 1) * CONTENT_HASH_BLOCK, v->size),
+                                 v->digests + i * CONTENT_HASH_SIZE)) {
+                        v->known[i] = 1;
+                        v->n_known++;
+                }
 }
 
 static struct version *version_get(struct verify *verify, const char *name, uint64_t size) {
@@ -111,6 +147,8 @@ static struct version *version_get(struct verify *verify, const char *name, uint
                 v->partials = g_array_new(FALSE, FALSE, sizeof(struct partial));
                 v->runs = g_ptr_array_new();
                 g_hash_table_insert(verify->versions, v->name, v);
+                v->prefixes = prefixes_open(verify->directory, name, size, false);
+                version_load(v);
         } else
                 g_queue_unlink(&verify->order, &v->link);
         g_queue_push_tail_link(&verify->order, &v->link);
@@ -179,13 +217,30 @@ static bool is_fetched_anew(const struct version *v, const struct verify_run *ru
         return true;
 }
 
+/* A block whose beginning an earlier process handed over: its hash there, and we begin at its start. */
+static void lead_in(struct verify_run *run) {
+        struct version *v = run->version;
+        uint64_t begin = run->offset / CONTENT_HASH_BLOCK * CONTENT_HASH_BLOCK;
+        uint64_t at = MIN((run->offset + PREFIX_STEP - 1) / PREFIX_STEP * PREFIX_STEP, v->size);
+
+        if (at > run->end || !prefixes_get(v->prefixes, at, run->check))
+                return;
+        run->check_at = at;
+        run->position = begin;
+        run->sum = g_checksum_new(G_CHECKSUM_SHA256);
+}
+
+uint64_t verify_lead(const struct verify_run *run) {
+        return run->offset - run->position;
+}
+
 struct verify_run *verify_begin(struct verify *verify, const char *version, uint64_t size, uint64_t offset,
                                 uint64_t length) {
         struct verify_run *run = g_new0(struct verify_run, 1);
         struct version *v;
 
         run->verify = verify;
-        run->position = run->from = offset;
+        run->position = run->from = run->offset = offset;
         run->end = offset + length;
         pthread_mutex_lock(&verify->lock);
         v = version_get(verify, version, size);
@@ -196,6 +251,12 @@ struct verify_run *verify_begin(struct verify *verify, const char *version, uint
                 run->sum = g_checksum_new(G_CHECKSUM_SHA256);
         else
                 run->sum = take_partial(v, offset);
+        if (run->sum == NULL)
+                lead_in(run);
+        /* As forget_blocks() does: of a block that is fetched again in part nothing is known. */
+        prefixes_forget(v->prefixes, offset,
+                        MIN((offset + length + CONTENT_HASH_BLOCK - 1) / CONTENT_HASH_BLOCK * CONTENT_HASH_BLOCK,
+                            size));
         if (run->sum != NULL)
                 run->from = offset / CONTENT_HASH_BLOCK * CONTENT_HASH_BLOCK;
         g_ptr_array_add(v->runs, run);
@@ -211,45 +272,71 @@ void verify_expect(struct verify_run *run, const uint8_t hash[static CONTENT_HAS
         pthread_mutex_unlock(&run->verify->lock);
 }
 
-static void block_done(struct verify_run *run) {
-        struct version *v = run->version;
-        uint64_t block = (run->position - 1) / CONTENT_HASH_BLOCK;
-        gsize length = CONTENT_HASH_SIZE;
+/* Under the lock: nothing that is known of the version is true of what is in the store. */
+static void version_mismatch(struct version *v) {
+        v->mismatches++;
+        v->suspect = true;
+        v->n_known = 0;
+        g_clear_pointer(&v->known, g_free);
+        g_clear_pointer(&v->digests, g_free);
+        partials_clear(v);
+        prefixes_close(g_steal_pointer(&v->prefixes), false);
+}
 
-        pthread_mutex_lock(&run->verify->lock);
-        if (v->known == NULL && v->n_blocks <= BLOCKS_MAX) {
-                v->digests = g_try_malloc0(v->n_blocks * CONTENT_HASH_SIZE);
-                v->known = v->digests ? g_try_malloc0(v->n_blocks) : NULL;
-                if (v->known == NULL)
-                        g_clear_pointer(&v->digests, g_free);
+/* A block of more than one is there, or a step on the way: written down, compared. */
+static void step_done(struct verify_run *run, bool block_ends) {
+        struct version *v = run->version;
+        struct verify *verify = run->verify;
+        GChecksum *copy = g_checksum_copy(run->sum);
+        uint8_t digest[CONTENT_HASH_SIZE];
+        gsize length = sizeof digest;
+        uint64_t block = (run->position - 1) / CONTENT_HASH_BLOCK;
+
+        g_checksum_get_digest(copy, digest, &length);
+        g_checksum_free(copy);
+        pthread_mutex_lock(&verify->lock);
+        if (run->position == run->check_at && memcmp(digest, run->check, sizeof digest) != 0) {
+                run->bad = true;
+                version_mismatch(v);
         }
-        if (v->known != NULL && block < v->n_blocks) {
-                g_checksum_get_digest(run->sum, v->digests + block * CONTENT_HASH_SIZE, &length);
+        /* With the end of its only block a version is finished: nothing is left to go on with. */
+        if (!run->bad && run->position > run->offset && !(block_ends && v->n_blocks == 1)) {
+                if (v->prefixes == NULL)
+                        v->prefixes = prefixes_open(verify->directory, v->name, v->size, true);
+                prefixes_put(v->prefixes, run->position, digest);
+        }
+        if (!run->bad && block_ends && block < v->n_blocks && blocks_need(v)) {
+                memcpy(v->digests + block * CONTENT_HASH_SIZE, digest, sizeof digest);
                 v->n_known += !v->known[block];
                 v->known[block] = 1;
         }
-        pthread_mutex_unlock(&run->verify->lock);
-        g_clear_pointer(&run->sum, g_checksum_free);
+        pthread_mutex_unlock(&verify->lock);
+        if (block_ends)
+                g_clear_pointer(&run->sum, g_checksum_free);
 }
 
-void verify_update(struct verify_run *run, const void *bytes, uint64_t length) {
+int verify_update(struct verify_run *run, const void *bytes, uint64_t length) {
+        const uint64_t size = run->version->size;
         const guchar *p = bytes;
 
-        while (length > 0) {
-                uint64_t n = MIN(length, CONTENT_HASH_BLOCK - run->position % CONTENT_HASH_BLOCK);
+        while (length > 0 && !run->bad) {
+                uint64_t n = MIN(length, PREFIX_STEP - run->position % PREFIX_STEP);
+                bool block_ends;
 
                 if (run->sum != NULL)
                         g_checksum_update(run->sum, p, (gssize)n);
                 run->position += n;
                 p += n;
                 length -= n;
-                if (run->position % CONTENT_HASH_BLOCK != 0 && run->position != run->version->size)
+                if (run->position % PREFIX_STEP != 0 && run->position != size)
                         continue;
+                block_ends = run->position % CONTENT_HASH_BLOCK == 0 || run->position == size;
                 if (run->sum != NULL)
-                        block_done(run);
-                if (run->position != run->version->size)
+                        step_done(run, block_ends);
+                if (block_ends && run->position != size && !run->bad)
                         run->sum = g_checksum_new(G_CHECKSUM_SHA256);
         }
+        return run->bad ? -EBADMSG : 0;
 }
 
 /* Under the lock: keeps a hash that the next fetch may continue. */
@@ -257,7 +344,8 @@ static void keep_partial(struct verify_run *run) {
         struct version *v = run->version;
         struct partial partial = {run->position, run->sum};
 
-        if (run->sum == NULL || run->position % CONTENT_HASH_BLOCK == 0 || v->partials->len >= PARTIALS_MAX)
+        /* What was only to be hashed is not handed over: nobody goes on there. */
+        if (run->sum == NULL || run->bad || run->position < MAX(run->offset, run->check_at) || run->position % CONTENT_HASH_BLOCK == 0 || v->partials->len >= PARTIALS_MAX)
                 return;
         g_array_append_val(v->partials, partial);
         run->sum = NULL;
@@ -278,19 +366,13 @@ enum verify_result verify_end(struct verify_run *run, unsigned *ret_mismatches) 
                 content_hash_combine(v->digests, v->n_blocks, hash);
                 result = memcmp(hash, v->hash, CONTENT_HASH_SIZE) == 0 ? VERIFY_GOOD : VERIFY_MISMATCH;
         }
-        if (result == VERIFY_MISMATCH) {
-                v->mismatches++;
-                v->suspect = true;
-                v->n_known = 0;
-                g_clear_pointer(&v->known, g_free);
-                g_clear_pointer(&v->digests, g_free);
-                partials_clear(v);
-        }
+        if (result == VERIFY_MISMATCH)
+                version_mismatch(v);
         *ret_mismatches = v->mismatches;
         if (result == VERIFY_GOOD)
                 v->suspect = false;
         if (result == VERIFY_GOOD && v->runs->len == 0)
-                version_drop(verify, v);
+                version_drop(verify, v, false);
         pthread_mutex_unlock(&verify->lock);
         if (run->sum)
                 g_checksum_free(run->sum);

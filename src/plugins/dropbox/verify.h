@@ -10,8 +10,14 @@
  * and the fetch that brings the last one finds out. A hash under way is kept when its fetch ends
  * early, for the one that continues at that byte.
  *
- * A file of which parts were fetched that do not make up whole blocks (reads by ranges), or by a
- * process that is gone, cannot be verified: then it is not. What is refetched is forgotten first, so
+ * What a process that is gone had handed over is known from what it wrote down (prefixes.h). A fetch
+ * that goes on in the middle of a block whose hash nobody has begins at the block's start then (lead):
+ * those bytes are hashed, not handed over, and where the old process had written down a hash, both have
+ * to be the same. So what it handed over is what was hashed now.
+ *
+ * A file of which parts were fetched that do not make up whole blocks (reads by ranges) cannot be
+ * verified: then it is not. Nor is one whose process was killed between handing a piece over and
+ * writing its hash down, or whose daemon was killed with holes left in the middle of a block. What is refetched is forgotten first, so
  * that nothing is called good by digests of other bytes than those that count.
  *
  * After a mismatch wrong bytes may be in the store until the dispatcher has thrown them away. A
@@ -30,16 +36,19 @@
 struct verify;
 struct verify_run; /* one fetch */
 
-struct verify *verify_new(void);
+/* `directory`: for prefixes.h, made if need be; NULL: nothing outlives the process. */
+struct verify *verify_new(const char *directory);
 void verify_free(struct verify *verify);
 
 /* A fetch of [offset, offset + length) of a version of `size` bytes begins. */
 struct verify_run *verify_begin(struct verify *verify, const char *version, uint64_t size, uint64_t offset,
                                 uint64_t length);
+/* How many bytes before `offset` have to be given to verify_update() first. */
+uint64_t verify_lead(const struct verify_run *run);
 /* The hash of all of the version, once it is known. */
 void verify_expect(struct verify_run *run, const uint8_t hash[static CONTENT_HASH_SIZE]);
-/* The next bytes. */
-void verify_update(struct verify_run *run, const void *bytes, uint64_t length);
+/* The next bytes. 0, or -EBADMSG: they are not the ones that came before (as VERIFY_MISMATCH). */
+int verify_update(struct verify_run *run, const void *bytes, uint64_t length);
 
 enum verify_result {
         VERIFY_UNKNOWN,  /* not all blocks are known */
