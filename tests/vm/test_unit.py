@@ -1,0 +1,176 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""cloudsync.service under the systemd of a real machine: killed, reloaded, restarted, stopped,
+and a clean reboot with files open."""
+
+import os
+import sys
+import unittest
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'integration'))
+
+from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import,wrong-import-position
+from cloud import STORE, Cloud, result  # pylint: disable=wrong-import-position
+
+PER_FILESYSTEM = True
+TIMEOUT = 1200
+
+
+class CloudsyncUnit(unittest.TestCase):
+    """One machine for all tests, which begin and end with the service running."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.world = World('unit')
+        try:
+            cls.cloud = Cloud(cls.world)
+            cls.machine = cls.cloud.machine
+            cls.machine.boot()
+            cls.cloud.set_up()
+        except BaseException:
+            print(cls.world.logs(), file=sys.stderr)
+            cls.world.close()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.world.close()
+
+    def setUp(self):
+        self.addCleanup(self.machine.run, 'systemctl', 'start', 'cloudsync.service', check=False)
+
+    def under_readers(self, name, actions, files=150):
+        """Runs the actions, one after the other, while four threads read cold files; then
+        all files. Returns what the readers say."""
+        manifest = self.cloud.engine(name, files=files, big=2)
+        self.machine.run('rm', '-f', '/run/over')
+        job = self.cloud.readers(manifest, '--until', '/run/over')
+        for action in actions:
+            self.machine.sh('sleep 0.7')
+            action()
+        self.machine.sh('sleep 1; touch /run/over')
+        told = result(job)
+        self.assertEqual(told['wrong'], [])
+        self.assertGreater(told['right'], 0)
+        everything = self.cloud.read_all(manifest)
+        self.assertEqual((everything['wrong'], everything['failed']), ([], []))
+        self.assertEqual(everything['right'], len(self.cloud.trees[name]))
+        return told
+
+    def main_pid(self):
+        return int(self.machine.sh('systemctl show -p MainPID --value cloudsync.service'))
+
+    def worker(self):
+        return self.machine.sh('pgrep -P $(systemctl show -p MainPID --value cloudsync.service) cloudsyncd')
+
+    def kill(self, whom, number='KILL'):
+        """As an administrator or the kernel would: the worker, the supervisor, or all."""
+        if whom == 'worker':
+            self.machine.sh('kill -%s $(pgrep -P $(systemctl show -p MainPID --value '
+                            'cloudsync.service) cloudsyncd)' % number)
+        else:
+            self.machine.run('systemctl', 'kill', '-s', number, '--kill-whom=' + whom, 'cloudsync.service')
+
+    def test_kill_worker(self):
+        pid = self.main_pid()
+        told = self.under_readers('worker', [lambda: self.kill('worker')] * 3)
+        self.assertEqual(told['failed'], [])
+        self.assertEqual(self.main_pid(), pid, 'the supervisor was replaced, too')
+
+    def test_kill_supervisor(self):
+        told = self.under_readers('supervisor', [lambda: self.kill('main')] * 2)
+        self.assertEqual(told['failed'], [])
+
+    def test_kill_all(self):
+        told = self.under_readers('both', [lambda: self.kill('all')] * 2)
+        self.assertEqual(told['failed'], [])
+
+    def test_reload(self):
+        pid = self.main_pid()
+        told = self.under_readers('reload', [
+            lambda: self.machine.run('systemctl', 'reload', 'cloudsync.service')] * 2)
+        self.assertEqual(told['failed'], [])
+        self.assertEqual(self.main_pid(), pid)
+
+    def test_restart(self):
+        """A full stop and a start: what waits may fail, what is not attached is not there."""
+        told = self.under_readers('restart', [
+            lambda: self.machine.run('systemctl', 'restart', 'cloudsync.service')] * 2)
+        others = [f for f in told['failed'] if not f.endswith(('EIO', 'ENOENT'))]
+        self.assertEqual(others, [])
+
+    def test_stop_and_start(self):
+        manifest = self.cloud.engine('stop', files=20, big=0)
+        self.machine.run('systemctl', 'stop', 'cloudsync.service')
+        self.assertEqual(self.machine.sh('ls -A ' + STORE), '')
+        self.assertEqual(self.machine.sh('grep -c %s /proc/mounts || true' % STORE), '0')
+        self.machine.run('systemctl', 'start', 'cloudsync.service')
+        told = self.cloud.read_all(manifest)
+        self.assertEqual((told['wrong'], told['failed'], told['right']), ([], [], 20))
+
+    def test_watchdog(self):
+        """A worker that stands still is ended by systemd, and what waited for it gets its bytes."""
+        self.machine.write('/run/systemd/system/cloudsync.service.d/watchdog.conf',
+                           '[Service]\nWatchdogSec=6s\n')
+        self.machine.sh('systemctl daemon-reload; systemctl restart cloudsync.service')
+        try:
+            told = self.under_readers('watchdog', [
+                lambda: self.kill('worker', 'STOP'),
+                lambda: self.machine.until('systemd ends it', 'sh', '-c',
+                                           'journalctl -b -u cloudsync.service | grep -q Watchdog')])
+            self.assertEqual(told['failed'], [])
+        finally:
+            self.machine.sh('rm -r /run/systemd/system/cloudsync.service.d; systemctl daemon-reload')
+
+    def test_reboot_with_files_open(self):
+        """The way down is not held up by who has files open, and from the first moment of the
+        way up nobody reads anything but the right bytes."""
+        manifest = self.cloud.engine('reboot', files=60, big=2)
+        m = self.machine
+        m.write('/etc/systemd/system/early.service', EARLY % (manifest, STORE))
+        m.run('systemctl', 'enable', 'early.service')
+        held = m.start('python3', '-c', HOLD, STORE + '/reboot/f*')
+        m.until('files are held', 'test', '-e', '/run/held')
+        went = time.monotonic()
+        m.reboot()
+        self.assertIsNone(held.answer)
+        down = time.monotonic() - went
+        self.cloud.wait_ready('reboot')
+        m.until('the early reader has read', 'sh', '-c', 'sleep 3; touch /run/over; sleep 1; test -e /var/lib/early.json')
+        told = json.loads(m.run('cat', '/var/lib/early.json').stdout)
+        m.run('systemctl', 'disable', '--now', 'early.service')
+        self.assertEqual((told['wrong'], told['failed']), ([], []))
+        self.assertGreater(told['missing'], 0, 'the reader came too late to see anything')
+        self.assertGreater(told['right'], 0)
+        everything = self.cloud.read_all(manifest)
+        self.assertEqual((everything['wrong'], everything['failed']), ([], []))
+        self.assertLess(down, 200)
+
+
+# Reads from before the service is started until told.
+EARLY = '''[Unit]
+Description=reads the store as early as it can
+DefaultDependencies=no
+After=local-fs.target
+Before=cloudsync.service
+
+[Service]
+ExecStart=/usr/bin/python3 -I /usr/lib/cloudsync-vm/readers.py %s %s \\
+        --missing-is-fine --until /run/over --result /var/lib/early.json
+
+[Install]
+WantedBy=sysinit.target
+'''
+
+# Holds files of the store open, and a directory.
+HOLD = '''
+import glob, os, sys, time
+os.chdir(os.path.dirname(sys.argv[1]))
+held = [open(f, "rb") for f in glob.glob(sys.argv[1])[:10]]
+open("/run/held", "w").close()
+time.sleep(600)
+'''
+
+
+if __name__ == '__main__':
+    main()
