@@ -605,8 +605,11 @@ static void daemon_attach_store(void *userdata, int r) {
                 daemon_note_in_journal(d); /* its superblock's number is known now */
         }
         d->phase = DAEMON_RUNNING;
-        if (sd_watchdog_enabled(0, &watchdog_us) > 0)
+        if (sd_watchdog_enabled(0, &watchdog_us) > 0) {
+                /* At once, too: the service manager counts from the last worker's. */
+                daemon_watchdog(d);
                 d->watchdog = g_timeout_add((guint)(watchdog_us / 2000), daemon_watchdog, d);
+        }
         log_notice("serving %s (%s), %u engines", store_path(d->store), store_filesystem(d->store),
                    g_hash_table_size(d->engines));
         (void)sd_notifyf(0, "READY=1\nSTATUS=Serving %s", store_path(d->store));

@@ -44,6 +44,19 @@ class Deaths(OutliveTest):
         self.die_by(signal.SIGABRT)
         self.all_served(data)
 
+    def test_new_worker_feeds_the_watchdog(self):
+        """At once: the service manager counts from the last worker's sign of life, which may be
+        as old as the interval between two."""
+        self.store.stop()
+        self.addCleanup(self.store.restart)
+        environment = self.store.environment
+        self.store.environment = lambda: dict(environment(), WATCHDOG_USEC='60000000', WATCHDOG_PID='1')
+        self.addCleanup(delattr, self.store, 'environment')
+        self.store.start()
+        self.store.notifications()
+        self.store.kill_worker()
+        wait_until(lambda: 'WATCHDOG=1' in self.store.notifications(), 'a sign of life', 10)
+
     def test_killed_while_it_starts(self):
         """Each new worker is killed a little later than the one before."""
         data = self.held()
