@@ -14,6 +14,7 @@ from cloud import STORE, Cloud, result  # pylint: disable=wrong-import-position
 
 PER_FILESYSTEM = True
 TIMEOUT = 1200
+SHORT = ['test_kill', 'test_reload', 'test_reboot']
 
 
 class CloudsyncUnit(unittest.TestCase):
@@ -111,7 +112,7 @@ class CloudsyncUnit(unittest.TestCase):
     def test_watchdog(self):
         """A worker that stands still is ended by systemd, and what waited for it gets its bytes."""
         self.machine.write('/run/systemd/system/cloudsync.service.d/watchdog.conf',
-                           '[Service]\nWatchdogSec=6s\n')
+                           '[Service]\nWatchdogSec=10s\n')
         self.machine.sh('systemctl daemon-reload; systemctl restart cloudsync.service')
         try:
             told = self.under_readers('watchdog', [
@@ -129,11 +130,10 @@ class CloudsyncUnit(unittest.TestCase):
         m = self.machine
         m.write('/etc/systemd/system/early.service', EARLY % (manifest, STORE))
         m.run('systemctl', 'enable', 'early.service')
-        held = m.start('python3', '-c', HOLD, STORE + '/reboot/f*')
+        m.run('systemd-run', '-q', 'python3', '-c', HOLD, STORE + '/reboot')
         m.until('files are held', 'test', '-e', '/run/held')
         went = time.monotonic()
         m.reboot()
-        self.assertIsNone(held.answer)
         down = time.monotonic() - went
         self.cloud.wait_ready('reboot')
         m.until('the early reader has read', 'sh', '-c', 'sleep 3; touch /run/over; sleep 1; test -e /var/lib/early.json')
@@ -165,8 +165,8 @@ WantedBy=sysinit.target
 # Holds files of the store open, and a directory.
 HOLD = '''
 import glob, os, sys, time
-os.chdir(os.path.dirname(sys.argv[1]))
-held = [open(f, "rb") for f in glob.glob(sys.argv[1])[:10]]
+os.chdir(sys.argv[1])
+held = [open(f, "rb") for f in glob.glob("f*")[:10]]
 open("/run/held", "w").close()
 time.sleep(600)
 '''
