@@ -25,6 +25,10 @@ int handle_take(int fd, struct handle *ret) {
         return 0;
 }
 
+bool handle_is_same(const struct handle *a, const struct handle *b) {
+        return a->type == b->type && a->length == b->length && memcmp(a->bytes, b->bytes, a->length) == 0;
+}
+
 int handle_open(int mount, const struct handle *handle, int flags) {
         union file_handle_room u;
         int fd;

@@ -16,6 +16,7 @@ struct handle {
 
 /* Of an open file, O_PATH or not. 0 or -errno. */
 int handle_take(int fd, struct handle *ret);
+bool handle_is_same(const struct handle *a, const struct handle *b);
 /* `mount`: any descriptor of the mount to open it through. A new descriptor, or -errno
  * (-ESTALE: the file is gone). */
 int handle_open(int mount, const struct handle *handle, int flags);

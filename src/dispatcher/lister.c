@@ -146,8 +146,7 @@ static void lister_take_known(Node *node, const struct populate_directory *d, No
 }
 
 static void lister_take_directory(Lister *l, const struct populate_directory *d, Node *by) {
-        struct node_key key = {.device = d->device, .inode = d->inode};
-        Node *node = g_hash_table_lookup(l->nodes, &key);
+        Node *node = node_find(l, d);
 
         if (node && (d->dirty || strcmp(node->locator, d->locator) != 0 || !by || !by->walk || !node->refresh)) {
                 lister_take_known(node, d, by);
@@ -183,43 +182,56 @@ static int directory_of(int fd, const struct stat *st, const struct stamp *stamp
         return handle_take(fd, &ret->handle);
 }
 
-void lister_event(Lister *l, Request *request) {
-        struct populate_directory d;
+/* Is it all here, or a user's own? 0, 1, or -errno. What memory says is not asked: that may be of another
+ * directory that had this number. */
+static int event_is_listed(Lister *l, int fd, const struct stat *st, struct populate_directory *ret) {
         struct stamp stamp = STAMP_INIT;
-        struct stat st;
-        Node *node;
-        int fd = request->event.fd;
+        int r = stamp_read(fd, st->st_ino, &stamp);
 
-        if (fstat(fd, &st) < 0) {
+        if (r == -ENODATA)
+                return 1;
+        if (r < 0)
+                return r;
+        if (stamp.state != STAMP_UNLISTED || fresh_has(l->fresh, st->st_dev, st->st_ino))
+                r = 1;
+        else
+                r = directory_of(fd, st, &stamp, ret);
+        ret->engine = g_steal_pointer(&stamp.engine);
+        ret->locator = g_steal_pointer(&stamp.locator);
+        stamp_clear(&stamp);
+        return r;
+}
+
+static void lister_hold(Lister *l, Request *request, const struct populate_directory *d) {
+        Node *node = node_find(l, d);
+
+        if (!node && l->denying) {
                 request_answer(request, -EIO, NULL);
                 return;
         }
-        node = g_hash_table_lookup(l->nodes, &(struct node_key){.device = st.st_dev, .inode = st.st_ino});
-        if (!node) {
-                if (stamp_read(fd, st.st_ino, &stamp) < 0 || stamp.state != STAMP_UNLISTED ||
-                    fresh_has(l->fresh, st.st_dev, st.st_ino)) {
-                        (void)fan_group_unwatch_directory(l->o->group, fd);
-                        request_answer(request, 0, NULL);
-                        stamp_clear(&stamp);
-                        return;
-                }
-                if (l->denying || directory_of(fd, &st, &stamp, &d) < 0) {
-                        request_answer(request, -EIO, NULL);
-                        stamp_clear(&stamp);
-                        return;
-                }
-                node = node_new(l, &d, false);
-                stamp_clear(&stamp);
-        }
-        if (node->refresh) { /* it is complete as it is */
-                request_answer(request, 0, NULL);
-                return;
-        }
+        if (!node)
+                node = node_new(l, d, false);
         g_queue_push_tail_link(&node->waiters, &request->link);
         if (node->request)
                 engine_hurry(node->request);
         else
                 node_begin(node);
+}
+
+void lister_event(Lister *l, Request *request) {
+        struct populate_directory d = {0};
+        int fd = request->event.fd, r;
+        struct stat st;
+
+        r = fstat(fd, &st) < 0 ? -errno : event_is_listed(l, fd, &st, &d);
+        if (r == 0) {
+                lister_hold(l, request, &d);
+        } else {
+                if (r > 0)
+                        (void)fan_group_unwatch_directory(l->o->group, fd);
+                request_answer(request, r > 0 ? 0 : -EIO, NULL);
+        }
+        populate_directory_clear(&d);
 }
 
 void lister_refresh(Lister *l, Request *request, int fd, bool recursive) {
@@ -239,7 +251,7 @@ void lister_refresh(Lister *l, Request *request, int fd, bool recursive) {
                 stamp_clear(&stamp);
                 return;
         }
-        node = g_hash_table_lookup(l->nodes, &(struct node_key){.device = st.st_dev, .inode = st.st_ino});
+        node = node_find(l, &d);
         if (!node)
                 node = node_new(l, &d, stamp.state == STAMP_LISTED || fresh_has(l->fresh, st.st_dev, st.st_ino));
         g_queue_push_tail_link(node_is_working(node) ? &node->later : &node->waiters, &request->link);
@@ -263,8 +275,12 @@ void lister_changed(Lister *l, Engine *engine, const char *locator) {
 
         if (l->denying || fd < 0 || fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
                 return; /* not here yet: it will be listed */
-        node = g_hash_table_lookup(l->nodes, &(struct node_key){.device = st.st_dev, .inode = st.st_ino});
-        if (!node && strcmp(stamp.engine, engine_id(engine)) == 0 && directory_of(fd, &st, &stamp, &d) == 0)
+        if (directory_of(fd, &st, &stamp, &d) < 0) {
+                stamp_clear(&stamp);
+                return;
+        }
+        node = node_find(l, &d);
+        if (!node && strcmp(stamp.engine, engine_id(engine)) == 0)
                 node = node_new(l, &d, stamp.state == STAMP_LISTED || fresh_has(l->fresh, st.st_dev, st.st_ino));
         if (node)
                 node_changed(node);

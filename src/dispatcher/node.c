@@ -75,6 +75,22 @@ static void node_free(Node *node, bool listed) {
         g_free(node);
 }
 
+static void node_answer(Node *node, int r);
+
+Node *node_find(Lister *l, const struct populate_directory *d) {
+        Node *node = g_hash_table_lookup(l->nodes, &(struct node_key){.device = d->device, .inode = d->inode});
+
+        if (!node || handle_is_same(&node->handle, &d->handle))
+                return node;
+        /* Gone: while it works on its directory, it has that open, and nobody gets the number. */
+        if (node->fd >= 0 || node->jobs > 0)
+                return node;
+        engine_cancel(g_steal_pointer(&node->request));
+        node_answer(node, -EIO);
+        node_free(node, false);
+        return NULL;
+}
+
 static void node_answer(Node *node, int r) {
         while (r < 0 && !g_queue_is_empty(&node->later))
                 request_answer(g_queue_pop_head_link(&node->later)->data, r,

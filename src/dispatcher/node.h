@@ -15,6 +15,10 @@
  *
  * A change that is told while the directory is being listed makes another refresh after it. Two begin
  * at least a second apart: after the last one a node rests for that long.
+ *
+ * Nodes are kept by inode number, which a file system gives to another directory as soon as this one is
+ * removed. So who looks for a node says which directory it is for (node_find), and a node of one that is
+ * gone goes then: or the new one would be taken for listed, and be read as empty.
  */
 
 #include "dispatcher/fresh.h"
@@ -86,6 +90,8 @@ void lister_take(Lister *l, struct populate *p, Node *by);
 /* node.c */
 /* `d` is copied. The key must be new. */
 Node *node_new(Lister *l, const struct populate_directory *d, bool refresh);
+/* The node of this directory, or NULL. */
+Node *node_find(Lister *l, const struct populate_directory *d);
 void node_begin(Node *node);
 /* The remote has something new there: written down, and listed again soon. */
 void node_changed(Node *node);

@@ -46,6 +46,12 @@ static bool is_at(int directory, const char *name, const struct stat *what) {
                st.st_dev == what->st_dev;
 }
 
+static bool is_same_file(int a, int b) {
+        struct stat x, y;
+
+        return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_ino == y.st_ino && x.st_dev == y.st_dev;
+}
+
 /* Is it a placeholder of the same, of which nobody has seen anything? */
 static bool is_untouched(int fd, const struct stamp *old, struct stamp *ret, struct stat *st) {
         return fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_nlink == 1 && presence_is_empty(fd) == 1 &&
@@ -65,8 +71,7 @@ static int exchange(const struct places *at, struct moving *old, int fresh, stru
         struct stat st, fresh_st;
         int r;
 
-        if (fstat(old->fd, &st) < 0 || !is_untouched(fresh, &old->stamp, ret, &fresh_st) ||
-            fresh_st.st_ino == st.st_ino)
+        if (fstat(old->fd, &st) < 0 || !is_untouched(fresh, &old->stamp, ret, &fresh_st))
                 return -EEXIST;
         ret->parent = old->stamp.parent;
         ret->name = old->stamp.name;
@@ -113,7 +118,7 @@ static int move_over(struct populate *p, int parent, const char *name, int fd, c
 
         there = handle_open(store_root(p->store), place, O_RDONLY | O_DIRECTORY);
         fresh = there < 0 ? -1 : openat(there, new_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fresh < 0)
+        if (fresh < 0 || is_same_file(fd, fresh)) /* itself: it was new a moment ago */
                 return -ENOENT;
         r = exchange_claimed(p, &(struct places){.parent = parent, .there = there, .name = name,
                                                  .new_name = new_name}, fd, fresh, &fresh_stamp, &same);

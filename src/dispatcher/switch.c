@@ -288,9 +288,7 @@ static guint handle_hash(gconstpointer p) {
 }
 
 static gboolean handle_equal(gconstpointer a, gconstpointer b) {
-        const struct handle *x = a, *y = b;
-
-        return x->type == y->type && x->length == y->length && memcmp(x->bytes, y->bytes, x->length) == 0;
+        return handle_is_same(a, b);
 }
 
 GHashTable *switch_later_table(void) {

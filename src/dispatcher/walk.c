@@ -51,11 +51,10 @@ static void walk_next(struct walk *walk, const struct handle *handle) {
                 return;
         if (strcmp(stamp.engine, walk->engine) == 0 &&
             (stamp.state == STAMP_LISTED || fresh_has(l->fresh, st.st_dev, st.st_ino))) {
-                struct node_key key = {.device = st.st_dev, .inode = st.st_ino};
-                struct populate_directory d = {.device = key.device, .inode = key.inode, .handle = *handle,
+                struct populate_directory d = {.device = st.st_dev, .inode = st.st_ino, .handle = *handle,
                                                .engine = stamp.engine, .locator = stamp.locator};
 
-                node = g_hash_table_lookup(l->nodes, &key);
+                node = node_find(l, &d);
                 walk_join(walk, node ? node : node_new(l, &d, true));
         }
         stamp_clear(&stamp);
