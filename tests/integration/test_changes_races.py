@@ -1,0 +1,59 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Changes of a remote that meet something else: a user's renames, inode numbers that come back."""
+
+import os
+import shutil
+
+from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
+
+PER_FILESYSTEM = True
+
+
+class Names(CloudsyncTest):
+
+    def remote(self, *parts):
+        return os.path.join(self.web.root, self.engines[-1], *parts)
+
+    def names(self, *parts):
+        return sorted(os.listdir(self.file(*parts)))
+
+    def test_new_and_gone(self):
+        """A file that a refresh brought goes by the next one, though it was noted as what may have been moved."""
+        self.engine({'stays': b'x'})
+        for _ in range(2):
+            put(self.remote('f'), b'new')
+            self.store.refresh(self.prefix)
+            self.assertEqual(self.names(), ['f', 'stays'])
+            os.unlink(self.remote('f'))
+            self.store.refresh(self.prefix)
+            wait_until(lambda: self.names() == ['stays'], 'it is gone', 10)
+
+
+class Numbers(CloudsyncTest):
+    """A file system may give the next directory the number of one that was removed."""
+
+    def remote(self, *parts):
+        return os.path.join(self.web.root, self.engines[-1], *parts)
+
+    def test_the_number_of_a_directory_that_is_gone(self):
+        """A directory is refreshed and removed, and at once another one is made: nobody reads that as
+        empty, whatever number it has."""
+        self.engine({'stays': b'x', 'd0/f': b'y'})
+        again = 0
+        for n in range(1, 9):
+            last, new = 'd%d' % (n - 1), 'd%d' % n
+            number = os.stat(self.file(last)).st_ino
+            self.store.refresh(self.file(last), recursive=False)
+            shutil.rmtree(self.remote(last))
+            self.store.refresh(self.prefix, recursive=False)
+            wait_until(lambda path=self.file(last): not os.path.exists(path), 'it is gone')
+            put(self.remote(new, 'f'), b'y')
+            self.store.refresh(self.prefix, recursive=False)
+            again += os.stat(self.file(new)).st_ino == number
+            self.assertEqual(isolated(lambda path=self.file(new): os.listdir(path)), ['f'])
+        print('# the same number %d times of 8' % again)
+
+
+if __name__ == '__main__':
+    main()
