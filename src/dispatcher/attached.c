@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -56,12 +57,51 @@ int attached_forget(const char *file) {
         return unlink(file) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-/* Looks at the directory itself, which raises no event. */
+/* mountinfo's \ooo, in place. */
+static void unescape(char *s) {
+        char *to = s;
+
+        while (*s) {
+                if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
+                        *to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
+                        s += 4;
+                } else
+                        *to++ = *s++;
+        }
+        *to = '\0';
+}
+
+/* By the table of mounts: is the topmost mount at the path the store's? btrfs has other numbers there than
+ * its files have. */
+static bool is_in_table(const struct attached *a) {
+        FILE *table = fopen("/proc/self/mountinfo", "re");
+        char *line = NULL;
+        size_t size = 0;
+        bool found = false;
+
+        while (table && getline(&line, &size, table) > 0) {
+                unsigned maj, min;
+                int at = 0;
+                if (sscanf(line, "%*u %*u %u:%u %*s %n", &maj, &min, &at) != 2 || at == 0)
+                        continue;
+                line[at + (int)strcspn(line + at, " \n")] = '\0';
+                unescape(line + at);
+                if (strcmp(line + at, a->path) == 0)
+                        found = makedev(maj, min) == a->files;
+        }
+        free(line);
+        if (table)
+                (void)fclose(table);
+        return found;
+}
+
+/* Looks at the directory itself, which raises no event; a dead disk (xfs) does not even let that be done. */
 static bool is_there(const struct attached *a) {
         struct statx st;
 
-        return statx(AT_FDCWD, a->path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &st) == 0 &&
-               (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) &&
+        if (statx(AT_FDCWD, a->path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &st) < 0)
+                return errno != ENOENT && is_in_table(a);
+        return (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) &&
                makedev(st.stx_dev_major, st.stx_dev_minor) == a->files;
 }
 

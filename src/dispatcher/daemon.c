@@ -8,6 +8,7 @@
 #include "dispatcher/journal.h"
 #include "dispatcher/lister.h"
 #include "dispatcher/loop.h"
+#include "dispatcher/mount-watch.h"
 #include "dispatcher/presence.h"
 #include "dispatcher/settle.h"
 #include "dispatcher/stamp.h"
@@ -63,6 +64,7 @@ struct Daemon {
         struct engine_options engine_options;
         struct files_options files_options;
         struct lister_options lister_options;
+        MountWatch *mount_watch;
         guint events, resume_timer, watchdog, stop_timer;
         unsigned stop_polls;
         unsigned max_pending;
@@ -605,6 +607,7 @@ static void daemon_attach_store(void *userdata, int r) {
                 daemon_note_in_journal(d); /* its superblock's number is known now */
         }
         d->phase = DAEMON_RUNNING;
+        d->mount_watch = mount_watch_new(d->store);
         if (sd_watchdog_enabled(0, &watchdog_us) > 0) {
                 /* At once, too: the service manager counts from the last worker's. */
                 daemon_watchdog(d);
@@ -753,6 +756,29 @@ static int daemon_start(Daemon *d, Failure *failure) {
         return 0;
 }
 
+static void deny_number(void *userdata, int number, const struct journal_entry *entry) {
+        struct fan_event event = {.fd = number};
+
+        (void)fan_group_answer(((Daemon *)userdata)->group, &event, -EIO);
+}
+
+/* The store's disk is dead, as it seems, and there is no taking over before it lives: nobody is to wait
+ * for that. (What comes next is denied by the next try.) */
+static void daemon_deny_waiting(Daemon *d) {
+        struct fan_event events[EVENTS_PER_READ];
+        unsigned lost = 0;
+        int n;
+
+        journal_each(d->journal, deny_number, d);
+        while ((n = fan_group_read(d->group, events, EVENTS_PER_READ, &lost)) > 0)
+                for (int i = 0; i < n; i++)
+                        (void)fan_group_answer(d->group, &events[i], -EIO);
+}
+
+static bool disk_is_dead(int r) {
+        return r == -EIO || r == -EUCLEAN || r == -ENODEV || r == -ENXIO || r == -ESHUTDOWN;
+}
+
 /* People wait. Hosts take the longest to come up, so they come first, and the bus last. Directories
  * that are not listed are watched still, by the same group: people go on at once, and the walk
  * that finds them comes behind. (Unless the last worker was killed before it had watched them
@@ -763,6 +789,8 @@ static int daemon_start_again(Daemon *d, Failure *failure) {
         daemon_load_engines(d);
         daemon_start_engines(d);
         r = daemon_open_store(d, failure);
+        if (disk_is_dead(r))
+                daemon_deny_waiting(d);
         if (r < 0)
                 return r;
         d->bus = bus_open_later(d, d->config->bus);
@@ -854,6 +882,7 @@ void daemon_stop(Daemon *d) {
                 return;
         log_info("stopping");
         d->phase = DAEMON_STOPPING;
+        g_clear_pointer(&d->mount_watch, mount_watch_free);
         (void)sd_notify(0, "STOPPING=1\nSTATUS=Stopping");
         if (d->lister)
                 lister_deny_all(d->lister);
@@ -891,6 +920,7 @@ int daemon_free(Daemon *d) {
                 g_source_remove(d->events);
         if (d->resume_timer)
                 g_source_remove(d->resume_timer);
+        mount_watch_free(d->mount_watch);
         if (d->watchdog)
                 g_source_remove(d->watchdog);
         if (d->stop_timer)

@@ -18,12 +18,16 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-static bool is_root_of_store(const Store *store, dev_t files) {
+static bool path_leads_to(const Store *store, dev_t files) {
         struct statx st;
 
         return statx(AT_FDCWD, store->path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &st) == 0 &&
                (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) &&
                makedev(st.stx_dev_major, st.stx_dev_minor) == files;
+}
+
+bool store_is_at_path(const Store *store) {
+        return path_leads_to(store, store->files);
 }
 
 static int take(Store *store, const struct store_mount_info *info, uint64_t attributes, Failure *failure) {
@@ -40,7 +44,7 @@ static int take(Store *store, const struct store_mount_info *info, uint64_t attr
 int store_take_over(Store *store, dev_t files, uint64_t attributes, Failure *failure) {
         struct store_mount_info info;
 
-        if (files == 0 || !is_root_of_store(store, files))
+        if (files == 0 || !path_leads_to(store, files))
                 return 0;
         int r = store_mount_info_load(store->path, 0, &info);
         if (r < 0)

@@ -48,6 +48,8 @@ int store_attach(Store *store, Failure *failure);
 /* Is it reachable at its public path already, left so by a daemon that was killed (or
  * because it is not ours to attach)? */
 bool store_was_attached(const Store *store);
+/* Does its path lead to it now? An administrator may have unmounted it. */
+bool store_is_at_path(const Store *store);
 /* Lazily detaches the public mount (Device=) so that no new access begins by path.
  * Path= alone: nothing to do, -EOPNOTSUPP. */
 int store_detach(Store *store);
