@@ -9,6 +9,7 @@ import signal
 import time
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
+from support.outlive import PathAlone
 
 PER_FILESYSTEM = True
 
@@ -224,6 +225,36 @@ class FdStore(GateTest):
         self.again()
         self.store.wait_state(name)
         self.assertBytes(self.read(self.file('f')), noise(5000, 2))
+
+
+class PathAloneWorker(PathAlone, Worker):
+    """The same with Path= alone. (The storms are about the worker, not about the store.)"""
+
+    SIZE = '512M'
+    test_storm_of_worker_kills = test_storm_of_host_kills = None
+
+    def test_before_the_start(self):
+        """Nothing protects a file system that somebody else mounted before the daemon marks it: zeros.
+        What was read then does not stay."""
+        data = {'f': noise(50000, 5), 'g': noise(2 * MIB, 6)}
+        name = self.gated(data)
+        self.store.stop()
+        self.store.mount()
+        for file, content in data.items():
+            self.assertEqual(self.read(self.file(file)), bytes(len(content)), 'README.md is too modest')
+        self.store.start()
+        self.store.wait_state(name)
+        for file, content in data.items():
+            self.assertBytes(self.read(self.file(file)), content, file)
+
+
+class PathAloneFdStore(PathAlone, FdStore):
+    """The same with Path= alone, and a service manager."""
+
+    FD_STORE = {}
+
+
+del PathAlone
 
 
 if __name__ == '__main__':

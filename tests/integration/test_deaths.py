@@ -8,7 +8,7 @@ import signal
 import time
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
-from support.outlive import FdStoreTest, OutliveTest
+from support.outlive import FdStoreTest, OutliveTest, PathAlone
 
 
 def sanitized():
@@ -394,6 +394,36 @@ class NoFdStore(OutliveTest):
                 self.assertBytes(self.read(self.file(file)), data[file], file)
         for file in data:
             self.assertBytes(self.read(self.file(file)), data[file], file)
+
+
+class PathAloneReplaced(PathAlone, Replaced):
+    """A new program, with Path= alone."""
+
+    test_another_store_in_the_configuration = None
+
+
+class PathAloneNoFdStore(PathAlone, NoFdStore):
+    """The end of everything, with Path= alone: the file system stays mounted."""
+
+    def test_stopped_while_nobody_can_take_over(self):
+        """The supervisor unmounts what the worker would have unmounted."""
+        name = self.gated({'f': noise(5000, 1)})
+        with open(self.store.config_file, encoding='utf-8') as f:
+            good = f.read()
+        with open(self.store.config_file, 'w', encoding='utf-8') as f:
+            f.write(good + '[Nonsense]\nKey=1\n')
+        os.kill(self.store.worker_pid(), signal.SIGKILL)
+        wait_until(lambda: b'Nonsense' in self.store.daemon.log_text(), 'it cannot be taken over')
+        self.assertEqual(self.store.daemon.stop(), 1)
+        self.assertEqual(mounts_below(self.store.path), [])
+        with open(self.store.config_file, 'w', encoding='utf-8') as f:
+            f.write(good)
+        self.store.start()
+        self.settled(name)
+        self.assertBytes(self.read(self.file('f')), noise(5000, 1))
+
+
+del PathAlone
 
 
 if __name__ == '__main__':

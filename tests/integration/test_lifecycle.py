@@ -15,6 +15,25 @@ PER_FILESYSTEM = True
 UNRULY_LARGE = bytes((i * 7 + i // 4096) & 255 for i in range(3000000))
 
 
+def no_access_when_stopped(test):
+    data = {'d%d/f%03d' % (i % 10, i): b'content %d' % i for i in range(1000)}
+    test.engine(data)
+    paths = [test.file(name) for name in data]
+    test.store.stop()
+
+    def attempts():
+        seen = {}
+        for path in paths:
+            try:
+                with open(path, 'rb') as f:
+                    what = 'zeros' if f.read().strip(b'\0') == b'' else 'bytes'
+            except OSError as e:
+                what = errno.errorcode[e.errno]
+            seen[what] = seen.get(what, 0) + 1
+        return seen
+    test.assertEqual(isolated(attempts), {'ENOENT': 1000})
+
+
 class Stopping(GateTest):
 
     def no_zeros(self, process, data, what):
@@ -77,6 +96,11 @@ class Stopping(GateTest):
         self.store.wait_state(self.engines[0])
         self.assertBytes(self.read(self.file('f')), data)
 
+    def test_no_access_when_stopped(self):
+        """A thousand placeholders, asked for by path while no daemon runs: none is there."""
+        no_access_when_stopped(self)
+        self.store.start()
+
     def test_stop_with_a_directory_open(self):
         """A working directory in the store keeps the superblock, not the mark."""
         data = noise(5000, 3)
@@ -137,6 +161,8 @@ class Stopping(GateTest):
         access('pread-at', self.file('b'), MIB, 100)
         self.store.kill()
         wait_until(lambda: not loops_below(self.world.dir), 'the loop device goes')
+        # As after a boot: there is nothing to be read before the daemon is there.
+        self.assertEqual(os.listdir(self.store.path), [])
         self.store.start()
         self.store.wait_state(name)
         for file in data:
@@ -271,6 +297,12 @@ class MountedAlready(CloudsyncTest):
         self.store.start()
         self.store.wait_state(self.engines[0])
         self.assertBytes(self.read(self.file('f')), noise(5000, 3))
+
+
+    def test_no_access_when_stopped(self):
+        no_access_when_stopped(self)
+        self.mount()
+        self.store.start()
 
 
 class FullDisk(CloudsyncTest):

@@ -5,7 +5,10 @@ import os
 import signal
 
 from support.cases import GateTest
-from support.processes import finish, wait_until
+from support.processes import finish, run, wait_until
+from support.servers import Bus, Gate, Web
+from support.store import Store
+from support.world import mounts_below
 
 
 class OutliveTest(GateTest):
@@ -52,6 +55,35 @@ class OutliveTest(GateTest):
             except AssertionError:
                 return False
         wait_until(ready, 'engine %s is ready' % name)
+
+
+class MountedStore(Store):
+    """Path= without Device=: mounted by somebody else, here before each start that finds it unmounted."""
+
+    def configure(self, config):
+        super().configure(dict(config, Store=dict(config.get('Store', {}), Device=None)))
+
+    def mount(self):
+        if self.path not in mounts_below(self.path):
+            run(['mount', '-o', 'loop', self.image, self.path])
+
+    def start(self, *extra, **kwargs):
+        self.mount()
+        return super().start(*extra, **kwargs)
+
+
+class PathAlone:
+    """Before a test class: its store is a MountedStore."""
+
+    @classmethod
+    def make(cls):
+        cls.bus = Bus(cls.world)
+        cls.web = Web(cls.world)
+        cls.store = MountedStore(cls.world, cls.bus, size=cls.SIZE, config=cls.CONFIG)
+        cls.store.start(fd_store=cls.FD_STORE)
+        cls.gate = Gate(cls.world)
+
+    FD_STORE = None
 
 
 class FdStoreTest(OutliveTest):
