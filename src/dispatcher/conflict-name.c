@@ -51,6 +51,23 @@ char *conflict_name(const char *name, const char *host, int64_t seconds, int64_t
         return g_strdup_printf("%.*s%s%s", (int)length, name, mark, extension ? dot : "");
 }
 
+bool conflict_name_is_one(const char *name) {
+        static const char mark[] = "'s conflicted copy ", date[] = "dddd-dd-dd)";
+
+        for (const char *p = name; (p = strstr(p, mark)) != NULL; p++) {
+                size_t i;
+
+                for (i = 0; i < sizeof date - 1; i++) {
+                        char c = p[sizeof mark - 1 + i];
+                        if (date[i] == 'd' ? !g_ascii_isdigit(c) : c != date[i])
+                                break;
+                }
+                if (i == sizeof date - 1)
+                        return true;
+        }
+        return false;
+}
+
 char *conflict_name_here(const char *name, int64_t seconds, unsigned n) {
         char host[256] = "";
 

@@ -12,11 +12,14 @@
  * then, and one version makes one copy.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* `host`: as gethostname() says; shown up to its first dot. `seconds`: since the epoch; 0: `now`.
  * `n`: 0, or the number in parentheses. At most 255 bytes: the stem is cut for that, at a
  * character's border when it is UTF-8. g_free(). */
 char *conflict_name(const char *name, const char *host, int64_t seconds, int64_t now, unsigned n);
+/* May it be such a name, of whatever file, host and date? */
+bool conflict_name_is_one(const char *name);
 /* The same with this machine's name and clock. */
 char *conflict_name_here(const char *name, int64_t seconds, unsigned n);

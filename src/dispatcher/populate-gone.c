@@ -3,6 +3,7 @@
 
 #include "dispatcher/attic-name.h"
 #include "dispatcher/claim.h"
+#include "dispatcher/conflict-name.h"
 #include "dispatcher/directory.h"
 #include "dispatcher/moving.h"
 #include "dispatcher/presence.h"
@@ -164,14 +165,18 @@ int populate_gone_file(struct populate *p, int parent, const char *name, int fd,
 /* ── what is in a directory ─────────────────────────────────────────────── */
 
 /* Does the remote have it there no more? `names`: what it has there; NULL: nothing. What a user
- * renamed is there still, by its old name. */
+ * renamed is his, but for a directory of which nothing is here yet. A conflict copy is of a file of another name. */
 static bool is_gone(const struct populate *p, const struct stamp *stamp, uint64_t parent, const char *name,
                     GHashTable *names) {
         g_autofree char *key = NULL;
 
         if (strcmp(stamp->engine, p->engine) != 0 || stamp->parent != parent)
                 return false;
-        if (!names || stamp->name == stamp_name(name))
+        if (stamp->name == stamp_name(name))
+                return true;
+        if (stamp->state != STAMP_UNLISTED && !conflict_name_is_one(name))
+                return false;
+        if (!names)
                 return true;
         key = populate_locator_key(stamp->locator);
         return !g_hash_table_contains(names, key);

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Changes of a remote that meet something else: a user's renames, inode numbers that come back."""
+"""Changes of a remote that meet something else: a user's renames, inode numbers that come back,
+a refresh that is killed, a disk that takes no more."""
 
 import os
 import shutil
@@ -10,13 +11,39 @@ from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
 PER_FILESYSTEM = True
 
 
-class Names(CloudsyncTest):
+class Renamed(CloudsyncTest):
 
     def remote(self, *parts):
         return os.path.join(self.web.root, self.engines[-1], *parts)
 
     def names(self, *parts):
         return sorted(os.listdir(self.file(*parts)))
+
+    def test_renamed_by_a_user_and_gone(self):
+        """What a user has given another name stays when the remote removes it, whether that was
+        just after it was read or long after, and so does a directory with what is in it."""
+        files = {name: noise(5000, i) for i, name in enumerate(('fresh', 'settled', 'd/x', 'd/y', 'e/x', 'stays'))}
+        self.engine(files)
+        self.read(self.file('settled'))
+        wait_until(lambda: os.getxattr(self.file('settled'), 'security.bpf.cloudsync')[2] == 3, 'WHOLE')
+        for name in ('fresh', 'd/x', 'e/x'):
+            self.read(self.file(name))
+        os.rename(self.file('fresh'), self.file('mine'))
+        os.rename(self.file('settled'), self.file('mine, too'))
+        os.rename(self.file('d'), self.file('D'))
+        os.rename(self.file('e/x'), self.file('e/X'))
+        self.store.refresh(self.prefix)
+        for name in ('fresh', 'settled'):
+            os.unlink(self.remote(name))
+        shutil.rmtree(self.remote('d'))
+        shutil.rmtree(self.remote('e'))
+        self.store.refresh(self.prefix)
+        self.assertEqual(self.names(), ['D', 'e', 'mine', 'mine, too', 'stays'])
+        self.assertEqual((self.names('e')), ['X'])
+        self.assertIn('x', self.names('D'))
+        for name, was in (('mine', 'fresh'), ('mine, too', 'settled'), ('D/x', 'd/x'), ('e/X', 'e/x')):
+            self.assertBytes(self.read(self.file(name)), files[was], name)
+
 
     def test_new_and_gone(self):
         """A file that a refresh brought goes by the next one, though it was noted as what may have been moved."""

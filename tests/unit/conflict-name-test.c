@@ -12,6 +12,8 @@ static void expect(const char *name, const char *host, unsigned n, const char *w
         g_autofree char *got = conflict_name(name, host, DAY, 0, n);
 
         g_assert_cmpstr(got, ==, want);
+        g_assert_true(conflict_name_is_one(got));
+        g_assert_false(conflict_name_is_one(name));
 }
 
 static void test_names(void) {
@@ -27,6 +29,10 @@ static void test_names(void) {
                "r\xc3\xa9sum\xc3\xa9 (d\xc3\xa9sk's conflicted copy 2022-04-15).odt");
         expect("x", "a/b\n", 0, "x (a_b_'s conflicted copy 2022-04-15)");
         expect("x", "", 0, "x (localhost's conflicted copy 2022-04-15)");
+        g_assert_false(conflict_name_is_one("x (desk's conflicted copy)"));
+        g_assert_false(conflict_name_is_one("x (desk's conflicted copy 2022-04-1"));
+        g_assert_false(conflict_name_is_one("x (desk's conflicted copy 2022-04-15"));
+        g_assert_false(conflict_name_is_one(""));
 }
 
 static void test_dates(void) {
