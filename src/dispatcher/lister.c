@@ -44,7 +44,7 @@ static void lister_write_complete(Lister *l, bool complete) {
 /* "Nothing is pending", for the next start. Taken back before a directory can become UNLISTED or DIRTY
  * on disk; the order of metadata is kept by the file systems. */
 void lister_note_complete(Lister *l) {
-        bool complete = l->pending == 0 && l->dirty == 0;
+        bool complete = l->pending == 0 && l->dirty == 0 && l->polling == 0;
 
         if (complete == l->complete || (complete && (l->denying || l->late || !l->was_complete)))
                 return;
@@ -412,7 +412,8 @@ void lister_deny_all(Lister *l) {
         g_autoptr(GList) all = g_hash_table_get_values(l->nodes);
 
         if (!l->denying)
-                l->stopped_complete = l->late && l->pending == 0 && l->dirty == 0 && l->was_complete;
+                l->stopped_complete = l->late && l->pending == 0 && l->dirty == 0 && l->polling == 0 &&
+                                      l->was_complete;
         l->denying = true;
         for (GList *i = all; i; i = i->next)
                 node_deny(i->data);

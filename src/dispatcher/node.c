@@ -477,7 +477,7 @@ void node_begin(Node *node) {
                 node_failed(node);
                 return;
         }
-        /* A poll that is killed is made again anyway. */
+        /* A poll that is killed is made again anyway (but what it brings is looked for: l->polling). */
         if (node->refresh && !(node->walk && walk_is_poll(node->walk)))
                 node_write_dirty(node, true);
         node->request = engine_list(engine, node->locator, node_entries, node_end, node);

@@ -68,6 +68,7 @@ struct Lister {
         GHashTable *nodes; /* key → Node */
         uint64_t pending;  /* nodes that are not refreshes */
         uint64_t dirty;    /* nodes whose directory is stamped DIRTY */
+        uint64_t polling;  /* walks by the clock: they stamp nothing DIRTY, and bring UNLISTED directories */
         bool complete;     /* COMPLETE_FILE is there */
         bool was_complete; /* it was when we started, or we have looked ourselves */
         bool denying;

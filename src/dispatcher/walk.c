@@ -75,6 +75,10 @@ static gboolean walk_pump(gpointer userdata) {
         walk->idle = 0;
         if (walk->active > 0)
                 return G_SOURCE_REMOVE;
+        if (walk->poll) {
+                l->polling--;
+                lister_note_complete(l);
+        }
         poll = walk->poll ? g_hash_table_lookup(l->polls, walk->engine) : NULL;
         if (poll)
                 poll->walking = false;
@@ -150,6 +154,8 @@ static gboolean poll_due(gpointer userdata) {
         if (fd >= 0 && handle_take(fd, &handle) == 0) {
                 struct walk *walk = walk_new(l, poll->engine);
                 walk->poll = poll->walking = true;
+                l->polling++;
+                lister_note_complete(l);
                 walk_add(walk, &handle);
         }
         return G_SOURCE_CONTINUE;
