@@ -3,12 +3,13 @@
 
 import json
 import os
+import signal
 import time
 
 from measure import (Row, alternate, exists, median, numbers, proportional_memory, ratio, remove,
                      seconds, settle, took)
 from scene import EVENTS, Plain, Scene, helper
-from support.processes import run
+from support.processes import finish, run, start, wait_until
 from support.settings import MIB, SOURCE
 
 PER_DIRECTORY = 1000
@@ -126,6 +127,7 @@ def million(sizes, wanted):
             starts.append(time.perf_counter() - begin)
             scene.store.wait_state(engine, 'ready')
         again = settled_memory(scene)
+        cold, here = takeovers(scene, sizes['restarts']) if wanted('takeover') or wanted('takeover-here') else ([], [])
     rows = []
     if wanted('memory'):
         rows += [Row('memory', 'daemon memory (Pss, both processes) with {:,} placeholders, just made'.format(n),
@@ -136,7 +138,44 @@ def million(sizes, wanted):
         rows.append(Row('restart', 'from exec to READY with {:,} placeholders'.format(n),
                         median(starts) * 1e3, 100, '%.0f ms' % (median(starts) * 1e3), '≤ 100 ms',
                         samples={'starts': starts}))
+    for name, what, times in (('takeover', 'that is not here', cold), ('takeover-here', 'that is here', here)):
+        if wanted(name):
+            rows.append(Row(name, 'from SIGKILL of the worker to the end of a read of a file {}, among {:,}'.format(
+                what, n), median(times) * 1e3, 100, '%.0f ms' % (median(times) * 1e3), '≤ 100 ms',
+                samples={'reads': times}))
     return rows
+
+
+def takeovers(scene, rounds):
+    """How long a reader waits whose open comes when the worker has just been killed: for a small file
+    that is fetched by a new host, and for the same when it is here."""
+    names = scene.small_files('few', 2 * rounds, 1)
+    engine = scene.engine(scene.web.url('few/', 'json'))
+
+    def read(name):
+        reader = start(['sh', '-c', 'read go && exec cat "$1"', 'sh', scene.store.file(engine, name)])
+        worker = scene.store.worker_pid()
+        begin = time.perf_counter()
+        os.kill(worker, signal.SIGKILL)
+        status, _, err = finish(reader, input=b'go\n')
+        if status != 0:
+            raise AssertionError(err)
+        result = time.perf_counter() - begin
+        settled_bus(scene, engine)
+        return result
+    wanted_names = names[::2]  # not one after the other: nothing is fetched ahead
+    return [read(name) for name in wanted_names], [read(name) for name in wanted_names]
+
+
+def settled_bus(scene, engine):
+    """Until the new worker is on the bus, and at rest."""
+    def ready():
+        try:
+            return scene.store.engine_state(engine) == 'ready'
+        except AssertionError:
+            return False
+    wait_until(ready, 'the engine is ready', timeout=120)
+    time.sleep(0.2)
 
 
 def settled_memory(scene):
@@ -241,7 +280,7 @@ def far(sizes, wanted):
 
 GROUPS = [
     (placeholders, ['placeholders-manifest', 'placeholders-json']),
-    (million, ['memory', 'restart']),
+    (million, ['memory', 'restart', 'takeover', 'takeover-here']),
     (event, ['event', 'event-open']),
     (far, ['far']),
 ]

@@ -216,6 +216,27 @@ class FdStore(GateTest):
         self.assertBytes(out, noise(2 * MIB, 1))
         self.store.wait_state(name)
 
+    def test_killed_while_it_stops(self):
+        """A program has a file open that is partly here, the stop waits for it, and is killed: with a fd
+        store that keeps the group, what it reads waits for the next start. (What systemd does with
+        FileDescriptorStorePreserve=yes, from 254.)"""
+        data = noise(4 * MIB, 3)
+        name = self.gated({'f': data}, hydration='ranges')
+        holder = self.spawn([ACCESS, 'hold-range', self.file('f'), '0', '4096'])
+        self.assertEqual(holder.stdout.readline(), b'read\n')
+        self.store.daemon.signal(signal.SIGTERM)
+        wait_until(lambda: self.store.path not in mounts_below(self.world.dir), 'detached')
+        self.store.kill_both()
+        self.assertEqual(len(self.store.fd_store), 2)
+        holder.stdin.write(b'go\n')
+        holder.stdin.flush()
+        self.again()
+        self.store.wait_state(name)
+        status, out, err = finish(holder)
+        self.assertEqual(status, 0, err)
+        self.assertBytes(out, data)
+        self.assertEqual(mounts_below(self.store.path), [self.store.path])
+
     def test_restart_without_a_failed_read(self):
         """A clean stop forgets the group: nothing is left in the fd store."""
         name = self.gated({'f': noise(5000, 2)})
