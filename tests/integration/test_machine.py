@@ -265,11 +265,30 @@ class Dead(MachineTest):
         self.idle()
         self.again(name, data)
 
+    def test_image_truncated(self):
+        """By somebody's mistake. What was in the store is lost; a new one is filled again."""
+        data = self.files()
+        name = self.gated(data)
+        self.assertBytes(self.read(self.file('d0/f')), data['d0/f'])
+        run(['sync', '-f', self.store.path])
+        os.truncate(self.store.image, MIB)
+        for file, content in data.items():
+            self.right_or_error(file, content, *DEAD)
+        run(['sync', '-f', self.store.path], check=False)
+        for file in list(data)[:3]:
+            self.right_or_error(file, data[file], *DEAD)
+        self.idle()
+
+        def new_image():
+            os.unlink(self.store.image)
+            run([CTL, 'store', 'create', '--size', self.SIZE, '--fs', FS, self.store.image])
+        self.again(name, data, new_image)
+
 
 class Backing(Dead):
     """The image lies on a file system of its own, whose disk goes."""
 
-    test_file_system_shut_down = None
+    test_file_system_shut_down = test_image_truncated = None
 
     @classmethod
     def make(cls):
