@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,7 +30,7 @@ struct Attic {
         GMutex lock;
         GHashTable *names;    /* &key, the first bytes of → struct item: what attic_take() finds */
         GHashTable *prefixes; /* engine → prefix */
-        unsigned count;       /* files, in `names` or not */
+        atomic_uint count;    /* files, in `names` or not; asked by the main loop, which waits for no disk */
         uint32_t serial;
 };
 
@@ -117,7 +118,7 @@ static int bring_back(Attic *attic, const char *from, const char *engine) {
                           ? "it was changed while it was being removed, and cannot be brought back yet: %s"
                           : "it was changed while it was being removed: brought back", strerror(-r));
         if (r == 0)
-                attic->count--;
+                atomic_fetch_sub(&attic->count, 1);
         return r;
 }
 
@@ -139,14 +140,14 @@ static int put_locked(Attic *attic, int directory, const char *name, int fd, con
         if (renameat2(directory, name, attic->directory, here, RENAME_NOREPLACE) < 0)
                 r = -errno;
         else {
-                attic->count++;
+                atomic_fetch_add(&attic->count, 1);
                 r = !is_same(attic, here, fd) ? -EEXIST : !moving_is_alone(&moving) ? -EBUSY : 0;
                 if (r < 0) {
                         int q = bring_back_to(attic, here, directory, name);
                         if (q < 0) /* as soon as it can be: by attic_sweep() */
                                 log_error("a file that is in use cannot be put back at once: %s", strerror(-q));
                         else
-                                attic->count--;
+                                atomic_fetch_sub(&attic->count, 1);
                 }
         }
         (void)moving_end(&moving, 0, NULL); /* one that cannot be sealed counts as a user's */
@@ -202,7 +203,7 @@ static int take_locked(Attic *attic, const char *from, int fd, int directory, ui
         if (renameat2(attic->directory, from, directory, name, RENAME_NOREPLACE) < 0)
                 r = -errno;
         else
-                attic->count--;
+                atomic_fetch_sub(&attic->count, 1);
         (void)moving_end(&moving, r < 0 ? 0 : parent, name);
         return r;
 }
@@ -251,7 +252,7 @@ static void sweep_one(Attic *attic, const char *name, int64_t linger) {
         r = fstat(fd, &st) < 0 ? -errno : stamp_read(fd, st.st_ino, &stamp);
         if (r == 0 && stamp_is_unmodified(&stamp, &st)) {
                 if (unlinkat(attic->directory, name, 0) == 0)
-                        attic->count--;
+                        atomic_fetch_sub(&attic->count, 1);
                 claim_drop(attic->group, fd);
         } else {
                 claim_drop(attic->group, fd);
@@ -276,14 +277,7 @@ void attic_sweep(Attic *attic, bool busy) {
 /* ── life ───────────────────────────────────────────────────────────────── */
 
 unsigned attic_count(Attic *attic) {
-        unsigned count;
-
-        if (!attic)
-                return 0;
-        g_mutex_lock(&attic->lock);
-        count = attic->count;
-        g_mutex_unlock(&attic->lock);
-        return count;
+        return attic ? atomic_load(&attic->count) : 0;
 }
 
 void attic_set_prefix(Attic *attic, const char *engine, const char *prefix) {
@@ -318,7 +312,7 @@ int attic_new(FanGroup *group, Store *store, Attic **ret) {
                 struct handle handle;
                 uint64_t key;
 
-                attic->count++;
+                atomic_fetch_add(&attic->count, 1);
                 if (attic_name_parse(all->pdata[i], &key, &handle, &name))
                         note(attic, key, all->pdata[i]);
         }

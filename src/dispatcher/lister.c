@@ -96,21 +96,28 @@ static bool lister_may_want(Lister *l) {
 static gboolean sweep_now(gpointer userdata) {
         Lister *l = userdata;
         struct sweep *s;
+        bool busy;
 
         l->sweep_timer = 0;
         if (l->denying)
                 return G_SOURCE_REMOVE;
-        s = g_new(struct sweep, 1);
-        *s = (struct sweep){.lister = l, .busy = lister_may_want(l)};
-        if (!s->busy)
+        busy = lister_may_want(l);
+        if (!busy && l->dirty == 0) /* a file that is open may be waited for still */
                 moves_forget_all(l->moves);
+        if (attic_count(l->attic) == 0) {
+                lister_schedule_sweep(l);
+                return G_SOURCE_REMOVE;
+        }
+        s = g_new(struct sweep, 1);
+        *s = (struct sweep){.lister = l, .busy = busy};
         l->sweeping = true;
         work_run(sweep_run, sweep_done, s);
         return G_SOURCE_REMOVE;
 }
 
 void lister_schedule_sweep(Lister *l) {
-        if (!l->sweep_timer && !l->sweeping && !l->denying && attic_count(l->attic) > 0)
+        if (!l->sweep_timer && !l->sweeping && !l->denying &&
+            (attic_count(l->attic) > 0 || !moves_is_empty(l->moves)))
                 l->sweep_timer = g_timeout_add_seconds(ATTIC_LINGER, sweep_now, l);
 }
 

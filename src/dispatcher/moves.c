@@ -73,6 +73,15 @@ char *moves_take(Moves *moves, uint64_t key, struct handle *ret_directory) {
         return name;
 }
 
+bool moves_is_empty(Moves *moves) {
+        bool is;
+
+        g_mutex_lock(&moves->lock);
+        is = g_queue_is_empty(&moves->ages);
+        g_mutex_unlock(&moves->lock);
+        return is;
+}
+
 void moves_forget_all(Moves *moves) {
         struct item *item;
 

@@ -18,6 +18,7 @@
 
 #include "dispatcher/handle.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct Moves Moves;
@@ -32,4 +33,5 @@ void moves_end(Moves *moves);
 void moves_note(Moves *moves, uint64_t key, const struct handle *directory, const char *name);
 /* Takes it out: the name (g_free()), or NULL. */
 char *moves_take(Moves *moves, uint64_t key, struct handle *ret_directory);
+bool moves_is_empty(Moves *moves);
 void moves_forget_all(Moves *moves);
