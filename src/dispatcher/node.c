@@ -387,7 +387,7 @@ static void entries_done(void *data) {
                 engine_count_skipped(engine, e->p.skipped);
                 engine_count_local(engine, e->p.local, e->p.conflicts);
         }
-        if (node->names)
+        if (node->names && node->r == 0) /* of a listing that fails nothing is removed; and it may never end */
                 for (guint i = 0; i < e->p.names->len; i++)
                         g_hash_table_add(node->names, g_steal_pointer(&e->p.names->pdata[i]));
         lister_take(node->lister, &e->p, node);
@@ -426,11 +426,12 @@ static void node_entries(void *userdata, ProviderData *data) {
         work_run(entries_run, entries_done, e);
 }
 
-/* A file that has another version now. Open, or a user's since: the directory is looked at again. */
+/* A file that has another version now. Open, or a user's since, or the store is full: the directory is looked
+ * at again. */
 void node_switched(void *userdata, int r) {
         Node *node = userdata;
 
-        if (r == -EBUSY || r == -EEXIST)
+        if (r < 0 && r != -ESTALE && r != -ENOENT && r != -ENODATA)
                 node->busy++;
         node->jobs--;
         node_step(node);

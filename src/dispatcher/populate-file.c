@@ -47,8 +47,10 @@ static int new_file(struct populate *p, const struct cs_entry *entry);
 static void add_change(struct populate *p, int fd, const struct cs_entry *entry) {
         struct populate_change change = {.entry = *entry};
 
-        if (handle_take(fd, &change.handle) < 0)
+        if (handle_take(fd, &change.handle) < 0) {
+                p->busy++;
                 return;
+        }
         change.version = g_strdup(entry->version);
         change.entry.version = change.version;
         change.entry.name = change.entry.locator = NULL;
@@ -189,8 +191,12 @@ static int meet_file(struct populate *p, const struct cs_entry *entry) {
                 p->busy++;
                 return 0;
         }
+        if (fd < 0 && (errno == ELOOP || errno == ENXIO || errno == ENODEV)) { /* a link, a socket, a device */
+                p->skipped++;
+                return 0;
+        }
         if (fd < 0)
-                return errno == ENOENT ? -ENOENT : (p->skipped++, 0);
+                return -errno;
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (S_ISDIR(st.st_mode) && p->locator) { /* it was a directory: gone, unless a user's is in it */

@@ -184,22 +184,37 @@ static bool is_gone(const struct populate *p, const struct stamp *stamp, uint64_
 
 static void remove_gone_in(struct populate *p, int directory, GHashTable *names, unsigned depth);
 
-static int empty_directory(struct populate *p, int parent, const char *name, int fd, unsigned depth) {
+/* -ENOTEMPTY: what is left is a user's. -EBUSY: counted, later. */
+static int try_to_empty(struct populate *p, int parent, const char *name, int fd, unsigned depth) {
         uint64_t busy = p->busy;
 
-        if (depth > DEPTH_MAX)
-                return -ELOOP;
         remove_gone_in(p, fd, NULL, depth);
         if (unlinkat(parent, name, AT_REMOVEDIR) == 0)
                 return 0;
-        if (errno != ENOTEMPTY && errno != EEXIST)
-                return -errno;
-        if (p->busy > busy) /* some is open: later */
-                return -EBUSY;
-        /* What is left is a user's, and so is the directory: nothing more comes into it. */
+        if (p->busy == busy && (errno == ENOTEMPTY || errno == EEXIST))
+                return -ENOTEMPTY;
+        if (p->busy == busy) /* something is mounted over it */
+                p->busy++;
+        return -EBUSY;
+}
+
+/* What a user's things are left in is a user's: nothing more comes into it. What has come from a listing
+ * that is under way is looked for once more, when it can be no more than what was on its way. */
+static int empty_directory(struct populate *p, int parent, const char *name, int fd, unsigned depth) {
+        uint64_t local;
+        int r;
+
+        if (depth > DEPTH_MAX)
+                return -ELOOP;
+        r = try_to_empty(p, parent, name, fd, depth);
+        if (r != -ENOTEMPTY)
+                return r;
         if (directory_give_up(fd) == 0)
                 (void)fan_group_unwatch_directory(p->group, fd);
-        return -EEXIST;
+        local = p->local;
+        r = try_to_empty(p, parent, name, fd, depth);
+        p->local = local;
+        return r == -ENOTEMPTY ? -EEXIST : r;
 }
 
 int populate_gone_directory(struct populate *p, int parent, const char *name, int fd) {
@@ -221,15 +236,20 @@ static void remove_entry(struct populate *p, int directory, uint64_t id, const c
         int r = 0;
 
         fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0 && errno == EWOULDBLOCK)
-                p->busy++;
-        if (fd < 0 || fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) ||
-            stamp_read(fd, st.st_ino, &stamp) < 0)
+        if (fd < 0 && errno != ENOENT && errno != ELOOP && errno != ENXIO && errno != ENODEV)
+                p->busy++; /* a lease, or out of descriptors */
+        if (fd < 0 || fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
                 return;
+        r = stamp_read(fd, st.st_ino, &stamp);
+        if (r < 0) {
+                if (r != -ENODATA && r != -EBADMSG)
+                        p->busy++;
+                return;
+        }
         if (is_gone(p, &stamp, id, name, names))
                 r = S_ISDIR(st.st_mode) ? empty_directory(p, directory, name, fd, depth + 1)
                                         : populate_gone_file(p, directory, name, fd, &st, &stamp);
-        if (r == -EBUSY && S_ISREG(st.st_mode))
+        if (r < 0 && r != -EEXIST && S_ISREG(st.st_mode)) /* open, or the store is full: later */
                 p->busy++;
         stamp_clear(&stamp);
 }
@@ -241,19 +261,20 @@ static void remove_gone_in(struct populate *p, int directory, GHashTable *names,
         DIR *dir;
         int fd;
 
-        if (stamp_directory(directory, &id) < 0)
-                return;
-        fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        fd = stamp_directory(directory, &id) < 0 ? -1 : openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         dir = fd < 0 ? NULL : fdopendir(fd);
         if (!dir) {
+                p->busy++;
                 fd_close(fd);
                 return;
         }
-        while ((d = readdir(dir)) != NULL)
+        while ((errno = 0, d = readdir(dir)) != NULL)
                 if ((d->d_type == DT_REG || d->d_type == DT_DIR || d->d_type == DT_UNKNOWN) &&
                     strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
                     !(names && g_hash_table_contains(names, d->d_name)))
                         g_ptr_array_add(others, g_strdup(d->d_name));
+        if (errno != 0)
+                p->busy++;
         closedir(dir);
         for (guint i = 0; i < others->len; i++)
                 remove_entry(p, directory, id, others->pdata[i], names, depth);

@@ -225,7 +225,7 @@ static int put_directory(struct populate *p, int parent, const struct cs_entry *
 
         if (r == -ENOTDIR && p->locator) {
                 r = meet_file_for_directory(p, parent, entry);
-                if (r == -EBUSY)
+                if (r < 0 && r != -ENOTDIR && r != -EEXIST)
                         p->busy++;
                 r = r == 0 ? -ENOENT : -ENOTDIR;
         }
@@ -238,6 +238,16 @@ static int put_directory(struct populate *p, int parent, const struct cs_entry *
 
 /* ── a listing ──────────────────────────────────────────────────────────── */
 
+/* -ENODATA: given up meanwhile (populate-gone.c). */
+static int directory_is_ours(int fd) {
+        struct stamp stamp = STAMP_INIT;
+        struct stat st;
+        int r = fstat(fd, &st) < 0 ? -errno : stamp_read(fd, st.st_ino, &stamp);
+
+        stamp_clear(&stamp);
+        return r;
+}
+
 char *populate_locator_key(const char *locator) {
         return g_strconcat("\001", locator, NULL);
 }
@@ -249,6 +259,8 @@ int populate_entries(struct populate *p, const void *data, size_t length) {
 
         if (r == 0)
                 r = handle_take(p->directory, &p->handle);
+        if (r == 0)
+                r = directory_is_ours(p->directory);
         if (r < 0) {
                 p->r = r;
                 return 0;

@@ -57,6 +57,29 @@ class Renamed(CloudsyncTest):
             wait_until(lambda: self.names() == ['stays'], 'it is gone', 10)
 
 
+class Full(CloudsyncTest):
+
+    def test_removed_while_the_store_is_full(self):
+        """What cannot be removed because the disk is full goes later; its directory is not taken for a
+        user's, and not forgotten."""
+        self.engine({'stays': b'x', **{'d/%03d %s' % (n, 'x' * 100): b'y' for n in range(400)}})
+        filler = self.store.file('filler')
+        with open(filler, 'wb', buffering=0) as f:
+            size = 1 << 30
+            while size >= 4096:
+                try:
+                    os.posix_fallocate(f.fileno(), os.fstat(f.fileno()).st_size, size)
+                except OSError:
+                    size //= 2
+        shutil.rmtree(os.path.join(self.web.root, self.engines[0], 'd'))
+        self.store.refresh(self.prefix)
+        full = os.path.exists(self.file('d'))
+        if not full:
+            print('# the attic had room all the same')
+        os.unlink(filler)
+        wait_until(lambda: not os.path.exists(self.file('d')), 'it goes when there is room')
+
+
 class Numbers(CloudsyncTest):
     """A file system may give the next directory the number of one that was removed."""
 
