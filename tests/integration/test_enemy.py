@@ -56,7 +56,7 @@ class Enemy(CloudsyncTest):
         self.give(self.store.file('shared'))
         end = time.monotonic() + SECONDS
         while player.poll() is None and time.monotonic() < end - 1:
-            for act in (self.store.kill_worker,):
+            for act in (lambda: self.store.refresh('shared'), lambda: self.store.refresh('own'), self.store.kill_worker):
                 subprocess.run(['sleep', str(min(1.0, SECONDS / 8))], check=True)
                 act()
             wait_until(lambda: self.store.call('ListEngines', check=False).returncode == 0,
