@@ -17,7 +17,14 @@
  * With it, that open is refused instead.
  *
  * An event whose descriptor could not be made has been denied by the kernel before
- * we see it (fanotify_read: fd < 0 → FAN_DENY); it is only counted here.
+ * we see it (fanotify_read: fd < 0 → FAN_DENY, so EPERM); it is only counted here. It cannot
+ * be made up for: such an event has no number by which it could be answered later, and whether
+ * opens block is said once for a group. (Blocking ones, with threads to wait in them, would be
+ * stopped all the same by a user with one lease more than there are threads, for 45 s each time.)
+ * What a user meets of it: who opens a file that was fetched a moment ago, or is partly here, while its
+ * only opener holds a write lease (Samba's exclusive oplocks are such), gets EPERM once. That
+ * same attempt has told the holder to give the lease back, so that the next one goes through;
+ * and files that are WHOLE raise no events, so that openers wait for leases as they do elsewhere.
  */
 
 #include "dispatcher/fan-group.h"

@@ -314,9 +314,7 @@ static void finish_run(void *data) {
                 f->r = finish_stamp(f);
 }
 
-/* Is anyone, the waiting opener included, open for writing? While an open waits it is counted
- * already, and a read lease is refused. Our own descriptor must be closed by now. */
-static bool event_opens_for_writing(const Request *request) {
+bool request_may_change(const Request *request) {
         if (!request_is_event(request))
                 return false;
         /* An access that may be truncate(2), by path: the same. */
@@ -359,7 +357,7 @@ static void file_is_whole(File *file) {
         queue_append(&file->waiters, &file->looking);
         queue_append(&file->waiters, &file->arrived);
         for (GList *l = file->waiters.head; l && !durable; l = l->next)
-                if (event_opens_for_writing(l->data)) {
+                if (request_may_change(l->data)) {
                         /* It may write only when nothing can be taken for missing any more. */
                         file_finish(file, true);
                         return;

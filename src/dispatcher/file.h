@@ -113,6 +113,9 @@ bool file_answer_at_rest(File *file, Request *request);
 int file_load(File *file, const struct stat *st);
 /* Puts a stamp FILLED (or WHOLE, after a sync) on a file all of which is here; then answers. */
 void file_finish(File *file, bool durable);
+/* Is it an open by which the file may be changed, or perhaps truncate(2)? While an open waits its
+ * writer is counted already, and a read lease is refused. No descriptor of ours may be open for writing. */
+bool request_may_change(const Request *request);
 bool file_completes_with_held(const File *file);
 /* Path for logs and transfers; g_free(). Never NULL. */
 char *file_name(const File *file);

@@ -155,13 +155,6 @@ static void files_allow(Files *files, Request *request, bool silence, bool opens
         request_answer(request, 0, NULL);
 }
 
-static bool opens_for_writing(int fd) {
-        if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
-                return true;
-        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
-        return false;
-}
-
 static void files_decide(Files *files, Request *request, int fd) {
         struct stamp stamp = STAMP_INIT;
         struct stat st;
@@ -214,25 +207,21 @@ static void files_decide(Files *files, Request *request, int fd) {
         if (stamp.state == STAMP_WHOLE)
                 files_allow(files, request, true, true);
         else if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot()) {
-                bool open = request_opens(request);
-                if (open)
+                if (request_opens(request))
                         (void)ahead_opened(files->ahead, st.st_ino);
-                bool changed = (uint64_t)st.st_size != stamp.size ||
-                               st.st_mtim.tv_sec != stamp.mtime_sec ||
-                               (uint32_t)st.st_mtim.tv_nsec != stamp.mtime_nsec;
+                bool changed = !stamp_has_size_and_date(&stamp, &st);
                 if (!changed && !files->denying &&
                     (settle_disk_fails(files->settle) || presence_has_no_hole(fd, stamp.size) == 0)) {
                         /* A write-back failed, and the pages are gone: missing again. */
                         files_begin(files, request, fd, &st, &stamp);
                         return;
                 }
-                if (open && (changed || opens_for_writing(fd))) {
+                if (changed || request_may_change(request)) {
                         /* Changed by truncate(2), of which nobody hears here: the user's own. */
                         files_begin_durable(files, request, &st, &stamp);
                         return;
                 }
-                if (open)
-                        settle_add(files->settle, fd);
+                settle_add(files->settle, fd);
                 files_allow(files, request, true, false);
         } else if (files->denying)
                 request_answer(request, -EIO, "the service stops");

@@ -60,11 +60,6 @@ static bool has_hole(int fd, uint64_t size, uint64_t granule) {
         return !all;
 }
 
-static bool is_untouched(const struct stat *st, const struct stamp *stamp) {
-        return (uint64_t)st->st_size == stamp->size && st->st_mtim.tv_sec == stamp->mtime_sec &&
-               (uint32_t)st->st_mtim.tv_nsec == stamp->mtime_nsec;
-}
-
 static enum verdict foreign_judge(struct foreign *f) {
         struct stat st;
 
@@ -72,7 +67,7 @@ static enum verdict foreign_judge(struct foreign *f) {
                 return FOREIGN_DENIED;
         if (f->stamp.state == STAMP_FILLED && f->stamp.boot == stamp_boot())
                 return FOREIGN_OWN;
-        if (presence_is_empty(f->fd) == 1 && is_untouched(&st, &f->stamp)) {
+        if (presence_is_empty(f->fd) == 1 && stamp_has_size_and_date(&f->stamp, &st)) {
                 f->stamp.flags &= ~STAMP_EXPOSED;
                 return stamp_write(f->fd, &f->stamp) < 0 ? FOREIGN_DENIED : FOREIGN_ADOPTED;
         }

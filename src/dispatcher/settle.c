@@ -71,11 +71,6 @@ static int settle_stamp(Settle *settle, int fd, struct stamp *stamp, enum stamp_
         return r;
 }
 
-static bool is_changed(const struct stat *st, const struct stamp *stamp) {
-        return (uint64_t)st->st_size != stamp->size || st->st_mtim.tv_sec != stamp->mtime_sec ||
-               (uint32_t)st->st_mtim.tv_nsec != stamp->mtime_nsec;
-}
-
 /* Is every byte on the disk? Not after a write-back that failed: then the pages are gone from
  * the cache sooner or later, and the holes are there again. */
 static bool is_on_disk(int fd, uint64_t size, uint64_t granule, bool synced) {
@@ -130,7 +125,7 @@ static enum settled settle_leased(Settle *settle, int fd, const struct batch *ba
         if (stamp.state == STAMP_WHOLE)
                 (void)fan_group_silence(settle->group, fd, true);
         else if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot()) {
-                if (is_changed(&st, &stamp)) {
+                if (!stamp_has_size_and_date(&stamp, &st)) {
                         /* By truncate(2) or a date: what is a hole now is the user's. */
                         if (fdatasync(fd) == 0)
                                 (void)settle_stamp(settle, fd, &stamp, STAMP_WHOLE);
@@ -181,7 +176,7 @@ static void cut_run(void *data) {
         fd = handle_open(store_root(cut->settle->store), &cut->handle, O_RDONLY | O_NONBLOCK);
         if (fd < 0 || fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
                 return;
-        if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot() && is_changed(&st, &stamp) &&
+        if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot() && !stamp_has_size_and_date(&stamp, &st) &&
             fdatasync(fd) == 0) {
                 stamp.flags |= STAMP_LOCAL;
                 if (settle_stamp(cut->settle, fd, &stamp, STAMP_WHOLE) == 0)

@@ -227,6 +227,11 @@ uint32_t stamp_name(const char *name) {
         return (uint32_t)mix(hash);
 }
 
+bool stamp_has_size_and_date(const struct stamp *stamp, const struct stat *st) {
+        return (uint64_t)st->st_size == stamp->size && st->st_mtim.tv_sec == stamp->mtime_sec &&
+               (uint32_t)st->st_mtim.tv_nsec == stamp->mtime_nsec;
+}
+
 bool stamp_is_unmodified(const struct stamp *stamp, const struct stat *st) {
         if (stamp->flags & STAMP_LOCAL)
                 return false;
@@ -236,7 +241,7 @@ bool stamp_is_unmodified(const struct stamp *stamp, const struct stat *st) {
                 return false;
         if (stamp->state == STAMP_PLACEHOLDER)
                 return true;
-        if (st->st_mtim.tv_sec != stamp->mtime_sec || (uint32_t)st->st_mtim.tv_nsec != stamp->mtime_nsec)
+        if (!stamp_has_size_and_date(stamp, st))
                 return false;
         return stamp->state != STAMP_WHOLE || stamp->size == 0 || !seal_is_broken(stamp->seal, st);
 }

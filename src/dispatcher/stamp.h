@@ -112,8 +112,11 @@ int stamp_write(int fd, struct stamp *stamp);
 int stamp_directory(int fd, uint64_t *ret);
 uint32_t stamp_name(const char *name);
 
-/* Is what is on disk what the stamp says, so that no work of a user's is lost with it? */
+/* Has the file the size and the mtime of the stamp's version? */
 struct stat;
+bool stamp_has_size_and_date(const struct stamp *stamp, const struct stat *st);
+
+/* Is what is on disk what the stamp says, so that no work of a user's is lost with it? */
 bool stamp_is_unmodified(const struct stamp *stamp, const struct stat *st);
 
 /* A number that differs from boot to boot. */

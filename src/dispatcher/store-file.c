@@ -6,6 +6,7 @@
  * event's, a client's) is only asked for its handle.
  */
 
+#include "dispatcher/handle.h"
 #include "dispatcher/store-internal.h"
 #include "shared/fd.h"
 
@@ -98,18 +99,16 @@ uint64_t store_free_bytes(const Store *store) {
 }
 
 int store_reopen(const Store *store, int fd, int flags) {
-        union {
-                struct file_handle handle;
-                uint8_t bytes[sizeof(struct file_handle) + MAX_HANDLE_SZ];
-        } u = {.handle.handle_bytes = MAX_HANDLE_SZ};
         struct stat before, after;
-        int mount_id;
+        struct handle handle;
+        autoclose int again = -1;
+        int r = handle_take(fd, &handle);
 
-        if (name_to_handle_at(fd, "", &u.handle, &mount_id, AT_EMPTY_PATH) < 0)
-                return -errno;
-        autoclose int again = open_by_handle_at(store->root, &u.handle, flags | O_CLOEXEC);
+        if (r < 0)
+                return r;
+        again = handle_open(store->root, &handle, flags);
         if (again < 0)
-                return -errno;
+                return again;
         /* A handle means something on its own filesystem only. */
         if (fstat(fd, &before) < 0 || fstat(again, &after) < 0)
                 return -errno;

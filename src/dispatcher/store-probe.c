@@ -16,6 +16,7 @@
  * the placeholder's attribute is meant to be.
  */
 
+#include "dispatcher/handle.h"
 #include "dispatcher/presence.h"
 #include "dispatcher/store-internal.h"
 #include "shared/fd.h"
@@ -88,20 +89,17 @@ static int probe_xattr(int file, const char *name, Failure *failure) {
 }
 
 static int probe_handles(int root, int file, const char *name, Failure *failure) {
-        union {
-                struct file_handle handle;
-                uint8_t bytes[sizeof(struct file_handle) + MAX_HANDLE_SZ];
-        } u = {.handle.handle_bytes = MAX_HANDLE_SZ};
         struct stat before, after;
-        int mount_id;
-
+        struct handle handle;
         autoclose int again = -1;
-        if (name_to_handle_at(file, "", &u.handle, &mount_id, AT_EMPTY_PATH) >= 0)
-                again = open_by_handle_at(root, &u.handle, O_RDWR | O_CLOEXEC);
-        if (again < 0)
-                return failure_set(failure, -errno, "StoreUnusable",
+        int r = handle_take(file, &handle);
+
+        if (r == 0)
+                again = handle_open(root, &handle, O_RDWR);
+        if (r < 0 || again < 0)
+                return failure_set(failure, r < 0 ? r : again, "StoreUnusable",
                                    "Cannot open files of %s by their handles: %s.", name,
-                                   g_strerror(errno));
+                                   g_strerror(r < 0 ? -r : -again));
         if (fstat(file, &before) < 0 || fstat(again, &after) < 0 || before.st_ino != after.st_ino)
                 return failure_set(failure, -EIO, "StoreUnusable", "Handles of %s lead to other files.",
                                    name);
