@@ -147,6 +147,33 @@ static void fake_condition(const struct cs_host *host, enum cs_condition conditi
         pthread_mutex_unlock(&fake->lock);
 }
 
+unsigned fake_conditions(struct fake *fake) {
+        unsigned n;
+
+        pthread_mutex_lock(&fake->lock);
+        n = fake->conditions;
+        pthread_mutex_unlock(&fake->lock);
+        return n;
+}
+
+enum cs_condition fake_condition_now(struct fake *fake) {
+        enum cs_condition now;
+
+        pthread_mutex_lock(&fake->lock);
+        now = fake->condition;
+        pthread_mutex_unlock(&fake->lock);
+        return now;
+}
+
+bool fake_condition_says(struct fake *fake, const char *text) {
+        bool says;
+
+        pthread_mutex_lock(&fake->lock);
+        says = *text ? strstr(fake->condition_text, text) != NULL : *fake->condition_text == '\0';
+        pthread_mutex_unlock(&fake->lock);
+        return says;
+}
+
 void fake_await_condition(struct fake *fake, enum cs_condition condition) {
         struct timespec until;
 

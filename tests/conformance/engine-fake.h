@@ -72,6 +72,10 @@ bool fake_logged(struct fake *fake, const char *text);
 /* Was changed() called for this locator? Forgets it. */
 bool fake_take_change(struct fake *fake, const char *locator);
 
+/* Now, under the lock: how often a condition was told, which one is the last, and is `text` in it? */
+unsigned fake_conditions(struct fake *fake);
+enum cs_condition fake_condition_now(struct fake *fake);
+bool fake_condition_says(struct fake *fake, const char *text);
 /* Waits until the engine is in this condition, at most 60 s. */
 void fake_await_condition(struct fake *fake, enum cs_condition condition);
 
