@@ -103,7 +103,7 @@ static gboolean sweep_now(gpointer userdata) {
                 return G_SOURCE_REMOVE;
         busy = lister_may_want(l);
         if (!busy && l->dirty == 0) /* a file that is open may be waited for still */
-                moves_forget_all(l->moves);
+                moves_forget(l->moves, MOVES_SECONDS);
         if (attic_count(l->attic) == 0) {
                 lister_schedule_sweep(l);
                 return G_SOURCE_REMOVE;

@@ -5,6 +5,7 @@
 
 struct item {
         uint64_t key;
+        int64_t noted; /* µs */
         struct handle directory;
         GList age; /* in moves->ages */
         char name[];
@@ -42,7 +43,8 @@ void moves_note(Moves *moves, uint64_t key, const struct handle *directory, cons
         size_t length = strlen(name) + 1;
         struct item *item = g_malloc(sizeof *item + length), *old;
 
-        *item = (struct item){.key = key, .directory = *directory, .age = {.data = item}};
+        *item = (struct item){.key = key, .noted = g_get_monotonic_time(), .directory = *directory,
+                              .age = {.data = item}};
         memcpy(item->name, name, length);
         g_mutex_lock(&moves->lock);
         old = g_hash_table_lookup(moves->items, &key);
@@ -82,11 +84,12 @@ bool moves_is_empty(Moves *moves) {
         return is;
 }
 
-void moves_forget_all(Moves *moves) {
+void moves_forget(Moves *moves, unsigned seconds) {
+        int64_t limit = g_get_monotonic_time() - (int64_t)seconds * G_USEC_PER_SEC;
         struct item *item;
 
         g_mutex_lock(&moves->lock);
-        while ((item = g_queue_peek_head(&moves->ages)) != NULL) {
+        while ((item = g_queue_peek_head(&moves->ages)) != NULL && item->noted <= limit) {
                 remove_item(moves, item);
                 g_free(item);
         }
@@ -96,7 +99,7 @@ void moves_forget_all(Moves *moves) {
 void moves_free(Moves *moves) {
         if (!moves)
                 return;
-        moves_forget_all(moves);
+        moves_forget(moves, 0);
         g_hash_table_unref(moves->items);
         g_mutex_clear(&moves->lock);
         g_mutex_clear(&moves->matching);

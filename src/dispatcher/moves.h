@@ -24,6 +24,7 @@
 typedef struct Moves Moves;
 
 #define MOVES_MAX 32768u
+#define MOVES_SECONDS 60u
 
 Moves *moves_new(void);
 void moves_free(Moves *moves);
@@ -34,4 +35,5 @@ void moves_note(Moves *moves, uint64_t key, const struct handle *directory, cons
 /* Takes it out: the name (g_free()), or NULL. */
 char *moves_take(Moves *moves, uint64_t key, struct handle *ret_directory);
 bool moves_is_empty(Moves *moves);
-void moves_forget_all(Moves *moves);
+/* What was noted earlier than `seconds` ago. */
+void moves_forget(Moves *moves, unsigned seconds);

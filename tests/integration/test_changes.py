@@ -7,21 +7,19 @@ import datetime
 import glob
 import json
 import os
-import pwd
 import random
 import shutil
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
-from support.settings import TESTS
+from support.dropbox import DropboxTest
+from support.rawcase import RawTest
 
 PER_FILESYSTEM = True
 
-SERVER = os.path.join(TESTS, 'servers', 'dropbox_api.py')
 HOST_LABEL = socket.gethostname().split('.')[0]
 
 
@@ -246,47 +244,14 @@ class Web(WebChanges):
                 self.assertEqual(data, b'replaced', 'f%d' % i)
 
 
-class Dropbox(Changes):
+class Dropbox(DropboxTest, Changes):
     """Dropbox: a file's locator is its id, and stays the same when it is moved; changes are told."""
 
     SIZE = '1G'
 
-    @classmethod
-    def make(cls):
-        super().make()
-        cls.server = subprocess.Popen([sys.executable, SERVER, '0'], stdout=subprocess.PIPE, text=True)
-        cls.hosts = json.loads(cls.server.stdout.readline())
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.terminate()
-        cls.server.wait()
-        cls.server.stdout.close()
-        super().tearDownClass()
-
-    def control(self, *steps):
-        with urllib.request.urlopen(self.hosts['www'] + '/.control', json.dumps(steps).encode()) as answer:
-            return json.load(answer)
-
     def downloads(self):
         with urllib.request.urlopen(self.hosts['www'] + '/.control') as answer:
             return json.load(answer)['log'].get('files/download', 0)
-
-    def dropbox(self, *steps):
-        self.control({'do': 'clear'}, {'do': 'set', 'longpoll_s': 5}, *steps)
-        name = self.engine(module='dropbox', wait=None, app_key='testappkey',
-                           **{host + '_url': url for host, url in self.hosts.items()})
-        directory = os.path.join(self.store.state, 'engines', name)
-        wait_until(lambda: os.path.isdir(directory), 'the engine has its state directory')
-        user = pwd.getpwnam('nobody')
-        temporary = os.path.join(directory, 'credentials.test')
-        with open(temporary, 'w', encoding='ascii') as f:
-            os.fchmod(f.fileno(), 0o600)
-            os.fchown(f.fileno(), user.pw_uid, user.pw_gid)
-            json.dump({'refresh_token': self.control({'do': 'login'})[0]}, f)
-        os.rename(temporary, os.path.join(directory, 'credentials'))
-        self.store.wait_state(name, 'ready')
-        return name
 
     def write(self, path, text):
         return {'do': 'write', 'path': path, 'text': text}
@@ -448,6 +413,111 @@ class Dropbox(Changes):
             if any(text in data for text in mine):
                 continue
             self.assertTrue(data.decode() in remote.values(), '%s has %r…' % (path, data[:40]))
+
+
+class Told(RawTest):
+    """An engine (the test itself) that tells of changes, and whose locators are no paths."""
+
+    def listed(self):
+        return sorted(os.listdir(self.file()))
+
+    def test_at_most_one_a_second(self):
+        """The first change is asked for at once; a stream of them, once a second; none is lost."""
+        channel = self.raw([{'name': 'f0', 'size': 1}])
+        channel.send('CHANGED')
+        began = time.monotonic()
+        first = channel.wait('LIST')
+        self.assertLess(time.monotonic() - began, 1)
+        asked, told = [first['request']], 0
+        channel.entries(first['request'], [{'name': 'f0', 'size': 1}])
+        channel.done(first['request'])
+        while time.monotonic() - began < 3.4:
+            channel.send('CHANGED')
+            told += 1
+            try:
+                request = channel.wait('LIST', timeout=0.05)['request']
+            except (TimeoutError, socket.timeout):
+                continue
+            asked.append(request)
+            channel.entries(request, [{'name': 'f%d' % len(asked), 'size': 1}])
+            channel.done(request)
+        self.assertGreater(told, 20)
+        self.assertIn(len(asked), (3, 4), 'refreshes in 3.4 seconds')
+        request = channel.wait('LIST', timeout=3)['request']  # of the last that were told
+        channel.entries(request, [{'name': 'last', 'size': 1}])
+        channel.done(request)
+        wait_until(lambda: self.listed() == ['last'], 'the last change is there')
+
+    def test_killed_before_it_is_applied(self):
+        """The engine was asked for a directory that it told of, and may forget that. Daemon killed: the
+        next one asks by itself."""
+        channel = self.raw()
+        self.list_of(channel, {'': [{'name': 'd', 'directory': True, 'locator': 'id:d'}],
+                               'id:d': [{'name': 'x', 'size': 1}]})
+        self.store.wait_state(self.engines[-1])
+        channel.send('CHANGED', locator='d')
+        self.assertEqual(channel.wait('LIST')['locator'], 'id:d')
+        self.store.kill_worker()
+        channel = self.accept().ready()
+        message = channel.wait('LIST')
+        self.assertEqual(message['locator'], 'id:d')
+        channel.entries(message['request'], [{'name': 'y', 'size': 1}])
+        channel.done(message['request'])
+        wait_until(lambda: os.listdir(self.file('d')) == ['y'], 'the change is there')
+        wait_until(lambda: self.store.call('ListEngines', check=False).returncode == 0, 'the bus is back')
+
+    def list_of(self, channel, directories):
+        """Answers a LIST for each of {locator: entries}, in whatever order they come."""
+        left = dict(directories)
+        while left:
+            message = channel.wait('LIST')
+            channel.entries(message['request'], left.pop(message['locator']))
+            channel.done(message['request'])
+
+    def test_locators_that_are_no_paths(self):
+        """Removed, moved to where was another, and a directory that became another one."""
+        ids = {n: {'name': n, 'size': 1000, 'version': 'v', 'locator': 'id:' + n} for n in 'abc'}
+        channel = self.raw()
+        self.list_of(channel, {'': [*ids.values(), {'name': 'd', 'directory': True, 'locator': 'id:d'}],
+                               'id:d': [{'name': 'x', 'size': 9, 'locator': 'id:x'},
+                                        {'name': 'y', 'size': 9, 'locator': 'id:y'}]})
+        self.store.wait_state(self.engines[-1])
+        inode = {n: os.stat(self.file(n)).st_ino for n in ('a', 'b', 'd/x', 'd')}
+        # c is gone, a is where b was, b is new elsewhere; d is another directory now, x is there as X.
+        channel.send('CHANGED')
+        self.list_of(channel, {'': [{**ids['a'], 'name': 'b'}, {**ids['b'], 'name': 'new'},
+                                    {'name': 'd', 'directory': True, 'locator': 'id:other'}],
+                               'id:other': [{'name': 'X', 'size': 9, 'locator': 'id:x'}]})
+        wait_until(lambda: self.listed() == ['b', 'd', 'new'], 'names are the remote\'s')
+        wait_until(lambda: os.listdir(self.file('d')) == ['X'], 'the other directory\'s content')
+        for new, old in (('b', 'a'), ('new', 'b'), ('d/X', 'd/x'), ('d', 'd')):
+            self.assertEqual(os.stat(self.file(new)).st_ino, inode[old], new)
+        channel.send('CHANGED')
+        self.list_of(channel, {'': []})
+        wait_until(lambda: self.listed() == [], 'all is gone')
+
+
+class Polled(WebChanges):
+
+    def test_by_the_clock(self):
+        """refresh=10: what changes at a web server is seen without a call, all over the tree; a file
+        that a user changed stays."""
+        files = {'d%d/e%d/f%d' % (i % 7, i % 5, i): noise(100, i) for i in range(70)}
+        self.engine(files, refresh='10')
+        self.read(self.file('d0/e0/f0'))
+        access('append', self.file('d0/e0/f0'), 'mine')
+        put(self.remote('d1/e1/f1'), noise(200, 1), mtime=1650000000)
+        put(self.remote('new/f'), b'new')
+        os.unlink(self.remote('d2/e2/f2'))
+        wait_until(lambda: os.stat(self.file('d1/e1/f1')).st_size == 200, 'the new version')
+        wait_until(lambda: os.path.exists(self.file('new/f')), 'the new directory')
+        wait_until(lambda: not os.path.exists(self.file('d2/e2/f2')), 'removed')
+        self.assertBytes(self.read(self.file('d0/e0/f0')), noise(100, 0) + b'mine')
+        for bad in ('9', 'often', '0x10', ''):
+            result = self.store.register('bad', 'httpfs', 'bad', {'url': 'http://127.0.0.1:9/', 'refresh': bad},
+                                         check=False)
+            self.assertNotEqual(result.returncode, 0, bad)
+            self.assertIn('refresh is 0, or from 10 to 2592000 seconds', result.stderr)
 
 
 if __name__ == '__main__':

@@ -105,7 +105,10 @@ static void test_moves(void) {
         name = moves_take(moves, 99 + MOVES_MAX, &got);
         g_assert_cmpstr(name, ==, "x");
         g_free(name);
-        moves_forget_all(moves);
+        moves_forget(moves, 1000);
+        g_assert_false(moves_is_empty(moves));
+        moves_forget(moves, 0);
+        g_assert_true(moves_is_empty(moves));
         g_assert_null(moves_take(moves, 200, &got));
         moves_free(moves);
 }
