@@ -114,6 +114,26 @@ static struct parsed parse(enum listing_format format, const char *text, size_t 
         return p;
 }
 
+/* A page that ends with its connection: complete with its own end, and with nothing less. */
+static void test_cut_off(void) {
+        static const char *const pages[] = {nginx_html, apache_html, lighttpd_html};
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(pages); i++)
+                for (size_t length = 0; length <= strlen(pages[i]); length++) {
+                        struct parsed p = {.text = g_string_new(NULL)};
+                        struct listing *listing = listing_new(LISTING_HTML, BASE, &p.skips, on_entry, &p);
+                        g_autofree char *begun = g_strndup(pages[i], length);
+                        bool all = strstr(begun, "</body") || strstr(begun, "</html");
+
+                        listing_must_end(listing);
+                        for (size_t at = 0; at < length; at += 7)
+                                (void)listing_feed(listing, begun + at, MIN(7, length - at));
+                        g_assert_cmpint(listing_finish(listing), ==, all ? 0 : -EPROTO);
+                        listing_free(listing);
+                        parsed_clear(&p);
+                }
+}
+
 static void test_real(void) {
         static const struct {
                 enum listing_format format;
@@ -523,6 +543,7 @@ static void test_name_set(void) {
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/listing/real", test_real);
+        g_test_add_func("/listing/cut-off", test_cut_off);
         g_test_add_func("/listing/refused", test_refused);
         g_test_add_func("/listing/stop", test_stop);
         g_test_add_func("/listing/expensive", test_expensive);

@@ -241,7 +241,11 @@ static int on_response(void *data, const struct http_response *response) {
                 return -EOPNOTSUPP;
         }
         list->listing = listing_new(format, response->url, &list->skips, on_entry, list);
-        return list->listing ? 0 : -EPROTO;
+        if (list->listing == NULL)
+                return -EPROTO;
+        if (response->content_length < 0 && http_response_header(response, "Transfer-Encoding") == NULL)
+                listing_must_end(list->listing);
+        return 0;
 }
 
 static int on_body(void *data, const void *bytes, size_t length) {
@@ -257,7 +261,7 @@ static const char *listing_error_text(const struct list_op *list, int error) {
                 return NULL;
         switch (error) {
         case -EPROTO:
-                return "the listing is malformed";
+                return "the listing is malformed, or cut off";
         case -EFBIG:
                 return "the listing is too large";
         case -EOPNOTSUPP:

@@ -35,6 +35,8 @@ struct listing_html {
         char *directory; /* waits for its date; NULL: none */
         char pending[PIECE];
         size_t n_pending; /* bytes in pending */
+        char tail[8];     /* the bytes before those, NUL-terminated, and what is searched for begins in */
+        bool ended;       /* </body> or </html> was seen */
 };
 
 static void stop(struct listing_html *html, int error) {
@@ -183,7 +185,26 @@ struct listing_html *listing_html_new(struct listing *listing, bool any_page) {
         return html;
 }
 
+/* In the bytes, since libxml2 closes by itself what is open at the end. */
+static void look_for_end(struct listing_html *html) {
+        static const char *const ends[] = {"</body", "</html"};
+        const size_t length = strlen(ends[0]), room = sizeof html->tail - 1;
+        size_t kept = strlen(html->tail), n = kept + html->n_pending;
+        g_autofree char *all = g_malloc(n + 1);
+
+        memcpy(all, html->tail, kept);
+        memcpy(all + kept, html->pending, html->n_pending);
+        for (size_t i = 0; i + length <= n && !html->ended; i++)
+                html->ended = all[i] == '<' && (g_ascii_strncasecmp(all + i, ends[0], length) == 0 ||
+                                                g_ascii_strncasecmp(all + i, ends[1], length) == 0);
+        kept = MIN(n, room);
+        memcpy(html->tail, all + n - kept, kept);
+        html->tail[kept] = '\0';
+}
+
 static void parse_pending(struct listing_html *html) {
+        if (html->listing->must_end && !html->ended)
+                look_for_end(html);
         /* libxml2 2.9 forgets which quote it is in when a piece ends inside an attribute,
          * and then holds everything back to the end of the page. Told to look again from
          * the beginning of what it has not parsed, it does not; that it looks at the
@@ -214,6 +235,8 @@ void listing_html_finish(struct listing_html *html) {
         if (html->listing->error == 0)
                 (void)htmlParseChunk(html->parser, NULL, 0, 1);
         flush_directory(html);
+        if (html->listing->must_end && !html->ended)
+                listing_fail(html->listing, -EPROTO);
         /* An index of an empty directory is one; an empty page is not. */
         if (!html->is_index)
                 listing_fail(html->listing, -EOPNOTSUPP);

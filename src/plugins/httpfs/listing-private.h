@@ -20,6 +20,7 @@ struct listing {
         struct name_set names;
         uint64_t bytes;
         int error; /* 0 while all is well */
+        bool must_end;
         struct skips *skips;
         struct listing_html *html;
         struct listing_json *json;

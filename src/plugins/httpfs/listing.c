@@ -68,6 +68,10 @@ void listing_free(struct listing *listing) {
         g_free(listing);
 }
 
+void listing_must_end(struct listing *listing) {
+        listing->must_end = true;
+}
+
 int listing_feed(struct listing *listing, const void *bytes, size_t length) {
         listing->bytes += length;
         if (listing->bytes > LISTING_BYTES_MAX)

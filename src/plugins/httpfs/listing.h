@@ -55,9 +55,12 @@ struct listing;
 struct listing *listing_new(enum listing_format format, const char *url, struct skips *skips,
                             listing_fn fn, void *data);
 void listing_free(struct listing *listing);
+/* The connection's end is the answer's, which a broken connection is as well: only an end that the page itself
+ * has tells that it is all there. JSON and WebDAV have one always. */
+void listing_must_end(struct listing *listing);
 
 /* The next bytes: 0, or the error that ended it (again and again): -EPROTO malformed,
- * -EFBIG larger than LISTING_BYTES_MAX, -EOPNOTSUPP a page that is no index, or
+ * or cut off, -EFBIG larger than LISTING_BYTES_MAX, -EOPNOTSUPP a page that is no index, or
  * what the callback returned. */
 int listing_feed(struct listing *listing, const void *bytes, size_t length);
 /* No more bytes. As above. */
