@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "dispatcher/attic.h"
 
+#include "cloudsync/engine.h"
 #include "dispatcher/attic-name.h"
 #include "dispatcher/claim.h"
 #include "dispatcher/conflict-name.h"
@@ -180,13 +181,14 @@ int attic_put(Attic *attic, int directory, const char *name, int fd, const struc
 
 /* ── out ────────────────────────────────────────────────────────────────── */
 
-static bool is_of(int fd, const char *engine, const char *locator) {
+static bool is_of(int fd, const char *engine, const struct cs_entry *entry) {
         struct stamp stamp = STAMP_INIT;
         struct stat st;
         bool is;
 
         is = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && stamp_read(fd, st.st_ino, &stamp) == 0 &&
-             strcmp(stamp.engine, engine) == 0 && strcmp(stamp.locator, locator) == 0;
+             strcmp(stamp.engine, engine) == 0 && strcmp(stamp.locator, entry->locator) == 0 &&
+             stamp_matches(&stamp, entry);
         stamp_clear(&stamp);
         return is;
 }
@@ -208,9 +210,9 @@ static int take_locked(Attic *attic, const char *from, int fd, int directory, ui
         return r;
 }
 
-int attic_take(Attic *attic, const char *engine, const char *locator, int directory, uint64_t parent,
-               const char *name) {
-        uint64_t key = attic_key(engine, locator);
+int attic_take(Attic *attic, const char *engine, const struct cs_entry *entry, int directory,
+               uint64_t parent) {
+        uint64_t key = attic_key(engine, entry->locator);
         autoclose int fd = -1;
         struct item *item;
         int r = -ENOENT;
@@ -219,13 +221,13 @@ int attic_take(Attic *attic, const char *engine, const char *locator, int direct
         item = g_hash_table_lookup(attic->names, &key);
         if (item) {
                 fd = open_here(attic, item->name);
-                if (fd >= 0 && is_of(fd, engine, locator))
-                        r = take_locked(attic, item->name, fd, directory, parent, name);
+                if (fd >= 0 && is_of(fd, engine, entry))
+                        r = take_locked(attic, item->name, fd, directory, parent, entry->name);
                 if (r != -EEXIST)
                         g_hash_table_remove(attic->names, &key);
         }
         g_mutex_unlock(&attic->lock);
-        return r < 0 ? r : fd_steal(&fd);
+        return r;
 }
 
 static void sweep_one(Attic *attic, const char *name, int64_t linger) {

@@ -54,10 +54,12 @@ unsigned attic_count(Attic *attic);
  * has it open, or the attic is full; -EEXIST: a user has changed it, or has put another
  * file there; other -errno. In every case but 0 it is where it was. */
 int attic_put(Attic *attic, int directory, const char *name, int fd, const struct stamp *stamp, bool spare);
-/* Takes out what is of this engine and locator, to `name` in `directory`, whose stamp_directory() is
- * `parent`. A descriptor of it (O_RDONLY); -ENOENT: there is none; -EEXIST: the name is taken. */
-int attic_take(Attic *attic, const char *engine, const char *locator, int directory, uint64_t parent,
-               const char *name);
+/* Takes out what is of this engine, and of the entry's locator and version, to the entry's name in
+ * `directory`, whose stamp_directory() is `parent`. 0; -ENOENT: there is none; -EEXIST: the name is
+ * taken. */
+struct cs_entry;
+int attic_take(Attic *attic, const char *engine, const struct cs_entry *entry, int directory,
+               uint64_t parent);
 /* Deletes what has lain here long enough, and brings back what is a user's. `busy`: refreshes are
  * under way, which may want some of it. */
 void attic_sweep(Attic *attic, bool busy);

@@ -217,19 +217,9 @@ static int meet_file(struct populate *p, const struct cs_entry *entry) {
 
 /* Out of the attic, to its new place. */
 static int take_moved(struct populate *p, const struct cs_entry *entry) {
-        struct stamp stamp = STAMP_INIT;
-        autoclose int fd = -1;
-        struct stat st;
-
-        fd = p->attic && attic_count(p->attic) > 0
-                     ? attic_take(p->attic, p->engine, entry->locator, p->directory, p->parent, entry->name)
-                     : -ENOENT;
-        if (fd < 0)
-                return fd;
-        if (fstat(fd, &st) == 0 && stamp_read(fd, st.st_ino, &stamp) == 0 && !stamp_matches(&stamp, entry))
-                add_change(p, fd, entry);
-        stamp_clear(&stamp);
-        return 0;
+        return p->attic && attic_count(p->attic) > 0
+                       ? attic_take(p->attic, p->engine, entry, p->directory, p->parent)
+                       : -ENOENT;
 }
 
 static int take_or_make(struct populate *p, const struct cs_entry *entry) {

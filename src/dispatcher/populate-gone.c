@@ -72,7 +72,8 @@ static int exchange(const struct places *at, struct moving *old, int fresh, stru
         struct stat st, fresh_st;
         int r;
 
-        if (fstat(old->fd, &st) < 0 || !is_untouched(fresh, &old->stamp, ret, &fresh_st))
+        if (fstat(old->fd, &st) < 0 || !is_untouched(fresh, &old->stamp, ret, &fresh_st) ||
+            !stamp_same_version(&old->stamp, ret)) /* then its content is of no use there */
                 return -EEXIST;
         ret->parent = old->stamp.parent;
         ret->name = old->stamp.name;
@@ -88,11 +89,10 @@ static int exchange(const struct places *at, struct moving *old, int fresh, stru
 }
 
 /* The old file to the fresh placeholder's place. */
-static int exchange_claimed(struct populate *p, const struct places *at, int fd, int fresh, struct stamp *ret,
-                            bool *ret_same) {
+static int exchange_claimed(struct populate *p, const struct places *at, int fd, int fresh, struct stamp *ret) {
         struct moving old;
         uint64_t id = 0;
-        int r, q;
+        int r;
 
         r = stamp_directory(at->there, &id);
         if (r == 0)
@@ -104,9 +104,8 @@ static int exchange_claimed(struct populate *p, const struct places *at, int fd,
                 r = exchange(at, &old, fresh, ret);
                 (void)fcntl(fresh, F_SETLEASE, F_UNLCK);
         }
-        *ret_same = r == 0 && stamp_same_version(&old.stamp, ret);
-        q = moving_end(&old, r == 0 ? id : 0, at->new_name);
-        *ret_same = *ret_same && q == 0;
+        if (moving_end(&old, r == 0 ? id : 0, at->new_name) < 0 && r == 0) /* its place is not noted */
+                (void)populate_add_directory(p, at->there, p->engine, NULL, true);
         return r;
 }
 
@@ -114,7 +113,6 @@ static int move_over(struct populate *p, int parent, const char *name, int fd, c
                      const char *new_name) {
         struct stamp fresh_stamp = STAMP_INIT;
         autoclose int there = -1, fresh = -1;
-        bool same = false;
         int r;
 
         there = handle_open(store_root(p->store), place, O_RDONLY | O_DIRECTORY);
@@ -122,11 +120,9 @@ static int move_over(struct populate *p, int parent, const char *name, int fd, c
         if (fresh < 0 || is_same_file(fd, fresh)) /* itself: it was new a moment ago */
                 return -ENOENT;
         r = exchange_claimed(p, &(struct places){.parent = parent, .there = there, .name = name,
-                                                 .new_name = new_name}, fd, fresh, &fresh_stamp, &same);
+                                                 .new_name = new_name}, fd, fresh, &fresh_stamp);
         if (r == 0 && attic_put(p->attic, parent, name, fresh, &fresh_stamp, true) < 0)
                 p->busy++;
-        if (r == 0 && !same) /* another version, to be switched to */
-                (void)populate_add_directory(p, there, p->engine, NULL, true);
         stamp_clear(&fresh_stamp);
         return r;
 }
