@@ -44,10 +44,15 @@ class Login(DropboxTest):
         """How often the log says what to do."""
         return self.log_count(b'cloudsyncctl login ' + name.encode(), since)
 
-    def kill_worker(self):
+    def kill_worker(self, name, state):
+        """And waits until the next one says on the bus that the engine is in this state."""
+        def reached():
+            try:
+                return self.store.engine_state(name) == state
+            except AssertionError:
+                return False  # it is not there yet
         self.store.kill_worker()
-        wait_until(lambda: self.bus.busctl('status', BUS_NAME, check=False).returncode == 0,
-                   'the new worker is on the bus')
+        wait_until(reached, 'the new worker has the engine %s' % state)
 
     def test_walk_through(self):
         """docs/dropbox.md, line by line."""
@@ -145,12 +150,10 @@ class Login(DropboxTest):
         self.assertEqual(process.returncode, 1)
         self.assertIn(b'no login was begun', err)
         self.assertIn(b'Begin again', err)
-        self.kill_worker()
-        self.store.wait_state(name, 'needs-login')
+        self.kill_worker(name, 'needs-login')
         self.login(name)
         self.await_names(['f'])
-        self.kill_worker()
-        self.store.wait_state(name, 'ready')
+        self.kill_worker(name, 'ready')
         self.assertBytes(self.read(self.file('f')), b'x')
 
     def test_refusals(self):
