@@ -9,27 +9,28 @@
 #define TRIES 4u
 #define PAUSE_US 1000
 
+/* Heard again before the lease; and once more behind it, if the main loop has just silenced it and closed
+ * it: with the lease, nobody has a descriptor to do that by. */
 static int take_once(FanGroup *group, int fd) {
-        int r;
+        int r = fan_group_unsilence(group, fd);
 
+        if (r < 0)
+                return r;
         fan_group_hold(group);
-        if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0)
+        if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
+                (void)fan_group_unsilence(group, fd);
                 return 0;
+        }
         r = errno == EAGAIN ? -EBUSY : -errno;
         fan_group_resume(group);
         return r;
 }
 
 int claim_take(FanGroup *group, int fd) {
-        int r = fan_group_unsilence(group, fd);
+        int r;
 
-        for (unsigned i = 0; r == 0; i++) {
-                r = take_once(group, fd);
-                if (r != -EBUSY || i + 1 == TRIES)
-                        return r;
+        for (unsigned i = 0; (r = take_once(group, fd)) == -EBUSY && i + 1 < TRIES; i++)
                 g_usleep(PAUSE_US);
-                r = 0;
-        }
         return r;
 }
 
