@@ -168,7 +168,8 @@ static void files_decide(Files *files, Request *request, int fd) {
         r = stamp_read(fd, st.st_ino, &stamp);
         file = file_lookup(files, st.st_dev, st.st_ino);
         if (file && file->is_idle && (r < 0 || stamp.generation != file->stamp.generation ||
-                                      stamp.state != STAMP_PLACEHOLDER)) {
+                                      stamp.state != STAMP_PLACEHOLDER || stamp.parent != file->stamp.parent ||
+                                      stamp.name != file->stamp.name)) {
                 /* Another file of the same number, or no longer what we remember. */
                 file_free(file);
                 file = NULL;

@@ -199,6 +199,8 @@ static int idle_switch_claim(int fd, struct stamp *next) {
         if (r == 0) {
                 next->state = STAMP_SWITCHING;
                 next->boot = stamp_boot();
+                next->parent = now.parent; /* it may have been moved since `next` was made */
+                next->name = now.name;
                 r = stamp_write(fd, next);
         }
         stamp_clear(&now);
