@@ -241,7 +241,7 @@ static void node_succeeded(Node *node, bool left) {
         node->retry_s = RETRY_FIRST_S;
         if (!left)
                 node->busy_s = BUSY_FIRST_S;
-        node_answer(node, 0);
+        node_answer(node, node->full);
         g_clear_pointer(&node->walk, walk_leave);
         if (node->again) {
                 node_become_refresh(node);
@@ -288,6 +288,9 @@ static void finish_done(void *data) {
                 log_about(LOG_WARNING, node->engine, node->locator,
                           "%llu entries cannot exist here, or are a user's own, and were left out",
                           (unsigned long long)node->skipped);
+        if (node->full < 0)
+                log_about(LOG_WARNING, node->engine, node->locator, "not all that is new could be brought in: %s; it is "
+                          "tried again", strerror(-node->full));
         g_clear_pointer(&node->detail, g_free);
         node->fd = fd_close(node->fd);
         if (node->lister->late && !node->refresh)
@@ -379,7 +382,11 @@ static void entries_done(void *data) {
         Engine *engine = node_engine(node);
 
         provider_data_release(e->data);
-        if (node->r == 0)
+        if (node->refresh && e->r == 0 && (e->p.r == -ENOSPC || e->p.r == -EDQUOT)) {
+                /* What is gone is removed all the same: that makes room. */
+                node->full = e->p.r;
+                node->busy++;
+        } else if (node->r == 0)
                 node->r = e->r < 0 ? e->r : e->p.r;
         node->skipped += e->p.skipped;
         node->busy += e->p.busy;
@@ -468,6 +475,7 @@ void node_begin(Node *node) {
         node->resting = node->again = node->ended = false;
         node->r = 0;
         node->skipped = node->busy = 0;
+        node->full = 0;
         node->begun = g_get_monotonic_time();
         if (node->names)
                 g_hash_table_remove_all(node->names);

@@ -51,6 +51,7 @@ struct Node {
         int r;
         char *detail;
         uint64_t skipped, busy;
+        int full;      /* refresh: -ENOSPC or -EDQUOT: what is new does not all go in */
         GHashTable *names; /* refresh: what the remote has */
         GQueue waiters;
         /* Who asks for a refresh while it is being listed gets one that begins after that. */

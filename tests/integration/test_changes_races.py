@@ -59,10 +59,7 @@ class Renamed(CloudsyncTest):
 
 class Full(CloudsyncTest):
 
-    def test_removed_while_the_store_is_full(self):
-        """What cannot be removed because the disk is full goes later; its directory is not taken for a
-        user's, and not forgotten."""
-        self.engine({'stays': b'x', **{'d/%03d %s' % (n, 'x' * 100): b'y' for n in range(400)}})
+    def fill(self):
         filler = self.store.file('filler')
         with open(filler, 'wb', buffering=0) as f:
             size = 1 << 30
@@ -71,6 +68,28 @@ class Full(CloudsyncTest):
                     os.posix_fallocate(f.fileno(), os.fstat(f.fileno()).st_size, size)
                 except OSError:
                     size //= 2
+        return filler
+
+    def test_removal_makes_room(self):
+        """A full store, and a remote that has new files and fewer large ones: what is gone goes, though
+        what is new has no room yet."""
+        self.engine({'large': noise(1 << 20, 1), 'd/x': b'x'})
+        self.read(self.file('large'))
+        root = os.path.join(self.web.root, self.engines[0])
+        filler = self.fill()
+        for n in range(300):
+            put(os.path.join(root, '%03d %s' % (n, 'x' * 200)), b'y')
+        os.unlink(os.path.join(root, 'large'))
+        self.store.call('Refresh', 'sb', self.prefix, 'false', check=False)
+        wait_until(lambda: not os.path.exists(self.file('large')), 'it is gone', 20)
+        os.unlink(filler)
+        wait_until(lambda: len(os.listdir(self.file())) == 301, 'what is new is here')
+
+    def test_removed_while_the_store_is_full(self):
+        """What cannot be removed because the disk is full goes later; its directory is not taken for a
+        user's, and not forgotten."""
+        self.engine({'stays': b'x', **{'d/%03d %s' % (n, 'x' * 100): b'y' for n in range(400)}})
+        filler = self.fill()
         shutil.rmtree(os.path.join(self.web.root, self.engines[0], 'd'))
         self.store.refresh(self.prefix)
         full = os.path.exists(self.file('d'))
