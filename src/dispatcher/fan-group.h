@@ -4,8 +4,7 @@
 /*
  * fan-group — the fanotify group: marks, events, answers
  *
- * The only file that includes <sys/fanotify.h> (with what older headers lack), but for cuts.c,
- * which has a group of another kind.
+ * The only file that includes <sys/fanotify.h> (with what older headers lack).
  * It knows descriptors and numbers, nothing of files, engines or policy.
  *
  * The kernel allows every pending event when the last descriptor of the group

@@ -349,9 +349,7 @@ static void file_is_whole(File *file) {
         bool durable = file->stamp.state == STAMP_WHOLE;
 
         (void)fan_group_silence(file->files->o->group, file->fd, durable);
-        if (durable)
-                settle_forget(file->files->settle, file->fd);
-        else
+        if (!durable)
                 settle_add(file->files->settle, file->fd);
         file->fd = fd_close(file->fd);
         queue_append(&file->waiters, &file->looking);

@@ -115,8 +115,6 @@ static void files_begin(Files *files, Request *request, int fd, const struct sta
         struct stat now;
         int r;
 
-        if (file->stamp.state == STAMP_FILLED) /* what is written to it now is ours */
-                settle_forget(files->settle, fd);
         file_note_reader(file, request);
         g_queue_push_tail_link(&file->arrived, &request->link);
         file->fd = store_reopen(files->o->store, fd, O_RDWR | O_NONBLOCK);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "dispatcher/settle.h"
 
-#include "dispatcher/cuts.h"
 #include "dispatcher/handle.h"
 #include "dispatcher/presence.h"
 #include "dispatcher/journal.h"
@@ -19,9 +18,11 @@
 #define SETTLE_SECONDS 3
 #define SETTLE_QUEUE_MAX 65536u
 
-/* A file that somebody has open is tried again this often, after as many seconds each time. */
+/* A file that somebody has open is tried again after as many seconds each time: this often, and for as
+ * long as it is open unless there are very many. (Until it is WHOLE nobody notices that it is cut.) */
 #define HELD_TRIES 6u
 #define HELD_SECONDS 10u
+#define HELD_MAX 1024u
 
 struct item {
         struct handle handle;
@@ -32,7 +33,6 @@ struct Settle {
         FanGroup *group;
         Store *store;
         Journal *journal;
-        Cuts *cuts;
         GArray *queue; /* of struct item: not synced yet */
         GArray *held;  /* of struct item: synced, but open when their turn came */
         guint timer, held_timer;
@@ -50,25 +50,13 @@ struct batch {
 
 enum settled { SETTLED, HELD };
 
-/* A FILLED file that was changed by its path. */
-struct cut {
-        Settle *settle;
-        struct handle handle;
-};
-
 static void settle_schedule(Settle *settle);
 
-/* `settle` may be NULL: nothing is watched. */
-static int settle_stamp(Settle *settle, int fd, struct stamp *stamp, enum stamp_state state) {
-        int r;
-
+static int settle_stamp(int fd, struct stamp *stamp, enum stamp_state state) {
         stamp->state = state;
         if (state == STAMP_PLACEHOLDER)
                 stamp->flags |= STAMP_EXPOSED;
-        r = stamp_write(fd, stamp);
-        if (r == 0 && settle)
-                cuts_unwatch(settle->cuts, fd);
-        return r;
+        return stamp_write(fd, stamp);
 }
 
 /* Is every byte on the disk? Not after a write-back that failed: then the pages are gone from
@@ -89,13 +77,11 @@ static bool is_on_disk(int fd, uint64_t size, uint64_t granule, bool synced) {
  * read it, it is heard again, and stays as it is; unless a writer came unheard
  * meanwhile and waits for the read lease to go: then it is stamped all the same.
  */
-static enum settled settle_quietly(Settle *settle, int fd, struct stamp *stamp) {
-        FanGroup *group = settle->group;
-
+static enum settled settle_quietly(FanGroup *group, int fd, struct stamp *stamp) {
         if (fan_group_silence(group, fd, true) < 0)
                 return HELD;
         if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
-                if (settle_stamp(settle, fd, stamp, STAMP_WHOLE) == 0)
+                if (settle_stamp(fd, stamp, STAMP_WHOLE) == 0)
                         return SETTLED;
                 (void)fcntl(fd, F_SETLEASE, F_RDLCK);
                 (void)fan_group_unsilence(group, fd);
@@ -103,7 +89,7 @@ static enum settled settle_quietly(Settle *settle, int fd, struct stamp *stamp) 
         }
         (void)fan_group_unsilence(group, fd);
         if (fcntl(fd, F_GETLEASE) != F_RDLCK) {
-                (void)settle_stamp(settle, fd, stamp, STAMP_WHOLE);
+                (void)settle_stamp(fd, stamp, STAMP_WHOLE);
                 return SETTLED;
         }
         (void)fan_group_silence(group, fd, false);
@@ -126,19 +112,20 @@ static enum settled settle_leased(Settle *settle, int fd, const struct batch *ba
                 (void)fan_group_silence(settle->group, fd, true);
         else if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot()) {
                 if (!stamp_has_size_and_date(&stamp, &st)) {
-                        /* By truncate(2) or a date: what is a hole now is the user's. */
-                        if (fdatasync(fd) == 0)
-                                (void)settle_stamp(settle, fd, &stamp, STAMP_WHOLE);
+                        /* By truncate(2) or a date: what is a hole now is the user's. It may be on the
+                         * disk already, and so must the stamp. */
+                        if (fdatasync(fd) == 0 && settle_stamp(fd, &stamp, STAMP_WHOLE) == 0)
+                                (void)fsync(fd);
                 } else if (!is_on_disk(fd, stamp.size, store_granule(settle->store), batch->sync)) {
                         log_about(LOG_WARNING, stamp.engine, stamp.locator,
                                   "its content did not reach the disk; it is fetched again when it is read");
                         /* Not on a file system that turned read-only: then each access looks. */
-                        (void)settle_stamp(settle, fd, &stamp, STAMP_PLACEHOLDER);
+                        (void)settle_stamp(fd, &stamp, STAMP_PLACEHOLDER);
                         (void)fan_group_unsilence(settle->group, fd);
                 } else if (batch->force)
-                        (void)settle_stamp(settle, fd, &stamp, STAMP_WHOLE);
+                        (void)settle_stamp(fd, &stamp, STAMP_WHOLE);
                 else
-                        settled = settle_quietly(settle, fd, &stamp);
+                        settled = settle_quietly(settle->group, fd, &stamp);
         }
         stamp_clear(&stamp);
         return settled;
@@ -160,38 +147,6 @@ static enum settled settle_one(Settle *settle, const struct handle *handle, cons
         return settled;
 }
 
-/*
- * What is a hole of it now is the user's: WHOLE, as soon as what came of the rest is on the disk. The
- * stamp is forced to the disk as well, since the change may be there already. Without a
- * lease: no writer is let in before WHOLE, and another truncate(2) meanwhile only makes more
- * of it the user's. A date alone that is not the stamp's proves as much: the file was told of
- * because its content was changed.
- */
-static void cut_run(void *data) {
-        const struct cut *cut = data;
-        struct stamp stamp = STAMP_INIT;
-        autoclose int fd = -1;
-        struct stat st;
-
-        fd = handle_open(store_root(cut->settle->store), &cut->handle, O_RDONLY | O_NONBLOCK);
-        if (fd < 0 || fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
-                return;
-        if (stamp.state == STAMP_FILLED && stamp.boot == stamp_boot() && !stamp_has_size_and_date(&stamp, &st) &&
-            fdatasync(fd) == 0) {
-                stamp.flags |= STAMP_LOCAL;
-                if (settle_stamp(cut->settle, fd, &stamp, STAMP_WHOLE) == 0)
-                        (void)fsync(fd);
-        }
-        stamp_clear(&stamp);
-}
-
-static void settle_cut(void *userdata, const struct handle *handle) {
-        struct cut *cut = g_new(struct cut, 1);
-
-        *cut = (struct cut){.settle = userdata, .handle = *handle};
-        work_run(cut_run, g_free, cut);
-}
-
 /* Killed in between: heard again, and WHOLE if it can be, since a writer may have come unheard. */
 void settle_recover(FanGroup *group, const Store *store) {
         Journal *journal = fan_group_journal(group);
@@ -208,7 +163,7 @@ void settle_recover(FanGroup *group, const Store *store) {
                 if (fstat(fd, &st) == 0 && stamp_read(fd, st.st_ino, &stamp) == 0 &&
                     stamp.state == STAMP_FILLED && stamp.boot == stamp_boot() &&
                     is_on_disk(fd, MIN((uint64_t)st.st_size, stamp.size), store_granule(store), false))
-                        (void)settle_stamp(NULL, fd, &stamp, STAMP_WHOLE);
+                        (void)settle_stamp(fd, &stamp, STAMP_WHOLE);
                 stamp_clear(&stamp);
         }
         journal_settling(journal, NULL);
@@ -229,7 +184,8 @@ static void settle_run(void *data) {
         for (guint i = 0; i < batch->files->len; i++) {
                 struct item *item = &g_array_index(batch->files, struct item, i);
 
-                if (settle_one(settle, &item->handle, batch) == HELD && ++item->tries < HELD_TRIES)
+                if (settle_one(settle, &item->handle, batch) == HELD &&
+                    (++item->tries < HELD_TRIES || batch->open->len < HELD_MAX))
                         g_array_append_vals(batch->open, item, 1);
         }
 }
@@ -273,7 +229,7 @@ static gboolean settle_held(gpointer userdata) {
 
         settle->held_timer = 0;
         if (!settle->running)
-                settle_begin(settle, &settle->held, true);
+                settle_begin(settle, &settle->held, false); /* synced, the first time */
         return G_SOURCE_REMOVE;
 }
 
@@ -300,15 +256,10 @@ bool settle_disk_fails(const Settle *settle) {
 void settle_add(Settle *settle, int fd) {
         struct item item = {.tries = 0};
 
-        cuts_watch(settle->cuts, fd);
         if (settle->queue->len >= SETTLE_QUEUE_MAX || handle_take(fd, &item.handle) < 0)
                 return;
         g_array_append_val(settle->queue, item);
         settle_schedule(settle);
-}
-
-void settle_forget(Settle *settle, int fd) {
-        cuts_unwatch(settle->cuts, fd);
 }
 
 void settle_hurry(Settle *settle) {
@@ -322,7 +273,6 @@ Settle *settle_new(FanGroup *group, Store *store) {
         settle->group = group;
         settle->store = store;
         settle->journal = fan_group_journal(group);
-        settle->cuts = cuts_new(settle_cut, settle);
         settle->queue = g_array_new(FALSE, FALSE, sizeof(struct item));
         settle->held = g_array_new(FALSE, FALSE, sizeof(struct item));
         return settle;
@@ -335,7 +285,6 @@ void settle_free(Settle *settle) {
                 g_source_remove(settle->timer);
         if (settle->held_timer)
                 g_source_remove(settle->held_timer);
-        cuts_free(settle->cuts);
         g_array_unref(settle->queue);
         g_array_unref(settle->held);
         g_free(settle);

@@ -71,6 +71,42 @@ class Enemy(CloudsyncTest):
         self.assertLessEqual(errors, EXPECTED, text)
         self.compare(content, self.store.file('shared'), outside)
 
+    def test_versions_come_and_go(self):
+        """The remote replaces files by others of the same bytes and size, again and again, and each is
+        switched as soon as nobody has it open: whoever opens it just then waits, or has the bytes."""
+        seed = int(os.environ.get('CLOUDSYNC_ENEMY_SEED') or random.randrange(10 ** 6))
+        print('# seed %d' % seed)
+        dice = random.Random(seed)
+        content = run([ENEMY, 'content', str(2 * MIB)]).stdout
+        files = {'d%d/f%d' % (i % 12, i): content[:dice.randint(1, 60000)] for i in range(100)}
+        files.update({'d%d/b%d' % (i % 12, i): content[:dice.randint(MIB + 1, 2 * MIB)] for i in range(12)})
+        root = self.origin(files, os.path.join(self.web.root, 'versions'))
+        outside = self.store.file('nothing')
+        os.mkdir(outside)
+        os.chmod(outside, 0o777)
+        self.engine(name='versions', hydration='ranges')
+        player = self.spawn([ENEMY, 'read', self.store.file('versions'), outside, outside, str(SECONDS),
+                             str(PROCESSES), str(seed)], user=USER, group=USER, extra_groups=[])
+        rounds = 0
+        while player.poll() is None:
+            rounds += 1
+            for name in dice.sample(sorted(files), 30):
+                when = 1600000000 + rounds * 1000 + dice.randrange(900)
+                os.utime(os.path.join(root, name), (when, when))
+            self.store.refresh('versions')
+            if rounds % 4 == 0:
+                self.store.kill_worker()
+                wait_until(lambda: self.store.call('ListEngines', check=False).returncode == 0,
+                           'the daemon is on the bus')
+        status, out, err = finish(player)
+        text = (out + err).decode()
+        print(''.join('# %s\n' % line for line in ['%d rounds' % rounds, *text.splitlines()]), end='')
+        self.assertEqual(status, 0, text)
+        # A part of the old version was read, and the rest is gone.
+        self.assertLessEqual({line.split()[1] for line in text.splitlines()[1:]}, EXPECTED | {'EIO'}, text)
+        self.store.refresh('versions')
+        self.compare(content, self.store.file('versions'))
+
     def compare(self, content, *trees):
         """And what is left of it, by root, at rest."""
         program = ('import os, sys\n'

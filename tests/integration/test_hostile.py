@@ -449,8 +449,8 @@ class Boots(GateTest):
         self.changed(True, True)
 
     def test_cut_and_grown_then_lost(self):
-        """truncate(2) of what was just fetched, which raises no event, and another boot without a
-        clean stop: the hole is the user's. Also while somebody reads the file."""
+        """truncate(2) of what was just fetched, which raises no event, and, some seconds later, another
+        boot without a clean stop: the hole is the user's. Also while somebody has the file open."""
         data = noise(200000, 1)
         engine = self.engine({'free': data, 'held': data})
         for name in ('free', 'held'):
@@ -460,11 +460,8 @@ class Boots(GateTest):
         for name in ('free', 'held'):
             os.truncate(self.file(name), 5000)
             os.truncate(self.file(name), 200000)
-        began = time.monotonic()
         for name in ('free', 'held'):
             wait_until(lambda n=name: os.getxattr(self.file(n), 'security.bpf.cloudsync')[2] == 3, 'WHOLE')
-        # Long before they are settled (3 s, or when nobody has them open).
-        self.assertLess(time.monotonic() - began, 1.5 * SLOW)
         kill_session(holder.pid)
         holder.wait()
         self.another_boot(kill=True)

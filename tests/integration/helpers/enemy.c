@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * enemy content N | enemy play SHARED OWN OUTSIDE SECONDS PROCESSES SEED — an unfriendly local user
+ * enemy content N | enemy play|read SHARED OWN OUTSIDE SECONDS PROCESSES SEED — an unfriendly local user
  *
  * SHARED and OWN are trees of placeholders that the user owns, OUTSIDE is a directory of his own in
  * the same store that no engine has. In every file of a remote's the byte at offset i is pattern(i),
@@ -11,6 +11,8 @@
  *            unlinked, into OUTSIDE and back, while all processes read
  *   OWN      has files pNN-MM, of which process NN alone changes its own, in every way, and
  *            compares them with what it remembers having written
+ *
+ * With "read" nothing is changed, so that the remote's changes come in (which a user's would keep out).
  *
  * Errors are counted, by call and errno, and are for the test to judge. A wrong byte ends
  * everything: exit status 1, and one line that says what, where and how.
@@ -49,6 +51,7 @@
 #define OWN_FILES 24
 
 static const char *shared, *own, *outside;
+static bool reads_only;
 static unsigned process;
 static uint64_t dice;
 static uint8_t *buffer; /* READ_MAX, page aligned */
@@ -694,6 +697,8 @@ static void play(double seconds) {
         while (now() < end) {
                 if (roll(60) == 0)
                         in_namespace();
+                else if (reads_only)
+                        shared_read();
                 else
                         acts[roll(sizeof acts / sizeof acts[0])]();
         }
@@ -721,6 +726,7 @@ int main(int argc, char **argv) {
         }
         if (argc != 8)
                 return 2;
+        reads_only = strcmp(argv[1], "read") == 0;
         shared = argv[2];
         own = argv[3];
         outside = argv[4];
