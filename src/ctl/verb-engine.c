@@ -159,6 +159,8 @@ static int finish_add(struct ctl *ctl, const char *id, const char *prefix, const
                 return CTL_FAILED;
         }
         print_added(ctl, id, prefix, object);
+        if (!ctl->json && engine && g_strcmp0(engine->state, "needs-login") == 0)
+                printf("Nothing can be read before a login: cloudsyncctl login %s\n", id);
         return CTL_OK;
 }
 

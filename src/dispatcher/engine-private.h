@@ -70,6 +70,9 @@ struct Engine {
         bool needs_login;  /* this provider says so */
         bool login_told;   /* in the log, and to nobody's profit since */
         char *condition;   /* its sentence, or NULL */
+        int64_t told_since;  /* µs: so many conditions were passed on since then */
+        unsigned told;
+        guint condition_timer; /* until the next one may be */
 
         uint64_t directories_listed, directories_pending, entries_skipped, local_files, conflicts;
         uint64_t bytes_fetched, fetch_errors, checksum_errors, host_restarts;

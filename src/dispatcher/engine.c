@@ -31,6 +31,10 @@
  * have theirs. */
 #define ENDED_PER_TURN 256u
 
+/* So many conditions are passed on at once in that time, to log and bus; then one a second. */
+#define CONDITIONS_MAX 10u
+#define CONDITIONS_WINDOW (10 * G_USEC_PER_SEC)
+
 static void engine_spawn(Engine *e);
 
 /* ── states ─────────────────────────────────────────────────────────────── */
@@ -88,7 +92,18 @@ static void engine_serve(Engine *e) {
         engine_pump(e);
 }
 
+static gboolean engine_condition_later(gpointer userdata) {
+        Engine *e = userdata;
+
+        e->condition_timer = 0;
+        if (e->state == ENGINE_SERVING)
+                engine_serve(e);
+        return G_SOURCE_REMOVE;
+}
+
 void engine_condition(Engine *e, const struct channel_message *m) {
+        int64_t now = g_get_monotonic_time();
+
         g_free(e->condition);
         e->condition = g_utf8_make_valid(m->detail, -1);
         e->needs_login = m->condition == CS_CONDITION_NEEDS_LOGIN;
@@ -96,8 +111,16 @@ void engine_condition(Engine *e, const struct channel_message *m) {
                 g_free(e->condition);
                 e->condition = g_strdup("nobody is logged in");
         }
-        if (e->state == ENGINE_SERVING)
+        if (e->state != ENGINE_SERVING || e->condition_timer)
+                return;
+        if (now - e->told_since > CONDITIONS_WINDOW) {
+                e->told_since = now;
+                e->told = 0;
+        }
+        if (++e->told <= CONDITIONS_MAX)
                 engine_serve(e);
+        else
+                e->condition_timer = g_timeout_add_seconds(1, engine_condition_later, e);
 }
 
 static void engine_ready(void *userdata, uint32_t flags, uint32_t max_requests) {
@@ -454,6 +477,8 @@ void engine_free(Engine *e) {
         g_free(e->host_end);
         if (e->restart_timer)
                 g_source_remove(e->restart_timer);
+        if (e->condition_timer)
+                g_source_remove(e->condition_timer);
         if (e->overdue_timer)
                 g_source_remove(e->overdue_timer);
         g_source_remove(e->tick_timer);

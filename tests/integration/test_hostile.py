@@ -341,6 +341,20 @@ class Listings(RawTest):
         with open('/proc/%d/status' % self.store.daemon.pid, encoding='ascii') as f:
             return int(re.search(r'VmRSS:\s+(\d+)', f.read())[1]) * 1024
 
+    def test_flood_of_conditions(self):
+        """An engine that cannot decide whether it needs a login fills neither log nor bus, and the last word counts."""
+        host = self.raw()
+        name = self.engines[-1]
+        since = len(self.store.daemon.log_text())
+        for i in range(4000):
+            host.send('CONDITION', condition=(i + 1) % 2, detail='flood %d' % i)
+        host.send('CONDITION', condition=1, detail='at last')
+        wait_until(lambda: 'at last' in self.store.engine_property(name, 'StateDetail'), 'the last one counts')
+        self.assertEqual(self.store.engine_state(name), 'needs-login')
+        lines = self.store.daemon.log_text()[since:].count(name.encode())
+        self.assertLess(lines, 40)
+        host.close()
+
     def test_flood_of_changes(self):
         """A host that says without end that a directory changed costs no memory."""
         channel = self.raw([{'name': 'f', 'size': 10}])

@@ -67,6 +67,7 @@ class Login(DropboxTest):
         out = ctl(self.store, 'engine', 'add', name, 'dropbox', self.prefix,
                   *('%s=%s' % pair for pair in self.settings().items())).stdout
         self.assertIn('is registered', out)
+        self.assertIn('cloudsyncctl login ' + name, out)
         self.store.wait_state(name, 'needs-login')
         host = self.store.host_pid(name)
         self.assertIn('needs-login', ctl(self.store, 'status').stdout)
