@@ -62,7 +62,7 @@ static void deny(FanGroup *group) {
                         (void)fan_group_answer(group, &events[i], -EIO);
 }
 
-void supervise_end(const struct supervised *s) {
+bool supervise_end(const struct supervised *s) {
         struct journal_store store;
         Journal *journal = NULL;
         FanGroup *group;
@@ -71,7 +71,7 @@ void supervise_end(const struct supervised *s) {
         if (journal_open(s->journal, &journal) < 0 || !journal_store(journal, &store)) {
                 journal_close(journal);
                 supervise_say(LOG_ERR, "ended without a clean stop: the store may still be mounted");
-                return;
+                return false;
         }
         detach(&store);
         if (store.superblock == 0) /* detached already; right for all but btrfs, whose files say otherwise */
@@ -93,4 +93,5 @@ void supervise_end(const struct supervised *s) {
         fan_group_free(group);
         journal_close(journal);
         supervise_say(LOG_WARNING, "ended without a worker: what waited was denied");
+        return true;
 }

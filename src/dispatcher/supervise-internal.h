@@ -25,5 +25,6 @@ bool supervise_program_runs(const char *program, int argc, char **argv, int jour
 bool supervise_start_follows(void);
 
 /* No worker is alive. Detaches the store that the journal names, denies all that waits and
- * all that comes, until nobody uses the store any more. */
-void supervise_end(const struct supervised *s);
+ * all that comes, until nobody uses the store any more. False: the journal names none, and the group must
+ * stay where it is as long as it can. */
+bool supervise_end(const struct supervised *s);

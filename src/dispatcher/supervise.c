@@ -203,8 +203,14 @@ static int move_above(int fd, int number) {
 /* A group that lived on without its journal, or with one that cannot be read: nobody can tell
  * what waits in it, and it must not be closed with that. Denied, and gone on with. */
 static void adopt_blind(struct supervised *s, int group, int journal) {
+        Journal *map;
+
         fd_close(journal);
         s->journal = journal_create();
+        if (s->journal >= 0 && journal_open(s->journal, &map) == 0) {
+                journal_set_serving(map, true); /* perhaps it is: it must not be let go */
+                journal_close(map);
+        }
         s->group = move_above(group, 3);
         fan_group_deny_numbers(s->group, 0, (int)JOURNAL_ENTRIES);
         supervise_say(LOG_WARNING, "the journal of a former cloudsyncd cannot be read: accesses that waited over its end "
@@ -404,6 +410,7 @@ static void pause_after(struct supervisor *v, const struct timespec *began) {
 static int end_failed(const struct supervisor *v, int status) {
         struct timespec wait = {.tv_sec = FAILED_START_MS / 1000};
 
+        supervised_forget(); /* there is nothing to take over */
         if (status != 0 && !v->ending && runs_as_service())
                 while (sigtimedwait(&v->signals, NULL, &wait) == SIGCHLD)
                         ;
@@ -423,8 +430,8 @@ static int leave(const struct supervisor *v) {
 }
 
 static int end_without_worker(const struct supervisor *v) {
-        supervise_end(&v->s);
-        supervised_forget();
+        if (supervise_end(&v->s))
+                supervised_forget();
         return 1;
 }
 

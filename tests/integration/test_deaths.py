@@ -344,6 +344,27 @@ class Damaged(FdStoreTest):
         self.store.start(fd_store=self.store.fd_store)
         self.failed_closed(data, readers)
 
+    def test_journal_lost_and_configuration_broken(self):
+        """Nobody can tell whether people are in the store: it is gone on with, as if they were."""
+        data, readers = self.blocked()
+        os.close(self.store.fd_store.pop('cloudsync-journal'))
+        with open(self.store.config_file, encoding='utf-8') as f:
+            good = f.read()
+        with open(self.store.config_file, 'w', encoding='utf-8') as f:
+            f.write(good + '[Nonsense]\nKey=1\n')
+        try:
+            self.store.start(fd_store=self.store.fd_store, wait=False)
+            wait_until(lambda: self.store.daemon.log_text().count(b'Nonsense') >= 3, 'it is tried again')
+            late = self.spawn(['cat', self.file('f0')])
+            time.sleep(0.1)
+            self.assertIsNone(late.poll())
+        finally:
+            with open(self.store.config_file, 'w', encoding='utf-8') as f:
+                f.write(good)
+        self.store.wait_ready()
+        self.failed_closed(data, readers)
+        self.served(late, data['f0'])
+
     def test_replaced_with_a_foreign_journal(self):
         """As after a downgrade: the new program knows another layout."""
         data = {'f%d' % i: noise(5000, i) for i in range(3)}
