@@ -215,6 +215,13 @@ void daemon_start_engines(Daemon *d) {
                 engine_start(item->data);
 }
 
+void daemon_start_engines_when_needed(Daemon *d) {
+        g_autoptr(GList) all = daemon_engines(d);
+
+        for (GList *item = all; item; item = item->next)
+                engine_start_when_needed(item->data);
+}
+
 void daemon_adopt_engines(Daemon *d) {
         g_autoptr(GList) all = daemon_engines(d);
 

@@ -49,6 +49,7 @@ Engine *daemon_engine_by_id(void *userdata, const char *id);
 void daemon_load_engines(Daemon *daemon);
 void daemon_adopt_engines(Daemon *daemon);
 void daemon_start_engines(Daemon *daemon);
+void daemon_start_engines_when_needed(Daemon *daemon);
 void daemon_end_engines(Daemon *daemon);
 
 /* ── daemon-stop.c ── */

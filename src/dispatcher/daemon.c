@@ -358,7 +358,8 @@ static bool disk_is_dead(int r) {
         return r == -EIO || r == -EUCLEAN || r == -ENODEV || r == -ENXIO || r == -ESHUTDOWN;
 }
 
-/* People wait. Hosts take the longest to come up, so they come first, and the bus last. Directories
+/* People wait. Hosts take the longest to come up, so they come first (where there are many, those that
+ * somebody waits for), and the bus last. Directories
  * that are not listed are watched still, by the same group: people go on at once, and the walk
  * that finds them comes behind. (Unless the last worker was killed before it had watched them
  * all: then they were not let in yet.) */
@@ -366,7 +367,10 @@ static int daemon_start_again(Daemon *d, Failure *failure) {
         int r;
 
         daemon_load_engines(d);
-        daemon_start_engines(d);
+        if (g_hash_table_size(d->engines) < g_get_num_processors())
+                daemon_start_engines(d);
+        else
+                daemon_start_engines_when_needed(d);
         r = daemon_open_store(d, failure);
         if (disk_is_dead(r))
                 daemon_deny_waiting(d);

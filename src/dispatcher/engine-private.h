@@ -67,6 +67,7 @@ struct Engine {
         int64_t serving_since;
         unsigned crashes;
         bool useful; /* this host has completed something */
+        bool not_needed; /* and not started yet; restart_timer runs */
         bool needs_login;  /* this provider says so */
         bool login_told;   /* in the log, and to nobody's profit since */
         char *condition;   /* its sentence, or NULL */

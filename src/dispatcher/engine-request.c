@@ -263,6 +263,8 @@ static EngineRequest *request_begin(EngineRequest *q) {
         else {
                 engine_request_queue(q, false);
                 engine_pump(q->engine);
+                if (q->engine->not_needed)
+                        engine_start(q->engine);
         }
         return q;
 }

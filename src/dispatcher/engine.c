@@ -27,6 +27,8 @@
 #define HANG_LIMIT (10 * G_USEC_PER_SEC)
 /* A host that was started must be READY by then. */
 #define START_LIMIT (30 * G_USEC_PER_SEC)
+/* See engine_start_when_needed(). */
+#define NOT_NEEDED_MS 250u
 /* Very many may wait for a host that hangs: so many are ended in one turn of the loop, and then others
  * have theirs. */
 #define ENDED_PER_TURN 256u
@@ -187,6 +189,7 @@ static gboolean engine_restart(gpointer userdata) {
         Engine *e = userdata;
 
         e->restart_timer = 0;
+        e->not_needed = false;
         engine_spawn(e);
         return G_SOURCE_REMOVE;
 }
@@ -460,7 +463,17 @@ Engine *engine_new(Registration *registration, const struct engine_options *opti
 }
 
 void engine_start(Engine *e) {
+        if (e->not_needed) {
+                g_source_remove(e->restart_timer);
+                e->restart_timer = 0;
+                e->not_needed = false;
+        }
         engine_spawn(e);
+}
+
+void engine_start_when_needed(Engine *e) {
+        e->not_needed = true;
+        e->restart_timer = g_timeout_add(NOT_NEEDED_MS, engine_restart, e);
 }
 
 void engine_free(Engine *e) {

@@ -75,6 +75,9 @@ Engine *engine_new(Registration *registration, const struct engine_options *opti
 /* Ends all requests (-ESHUTDOWN) and the host. */
 void engine_free(Engine *engine);
 void engine_start(Engine *engine);
+/* The same as soon as somebody asks it for something, or else in a moment: hosts that nobody waits for do not
+ * slow down those that somebody does. */
+void engine_start_when_needed(Engine *engine);
 const Registration *engine_registration(const Engine *engine);
 enum engine_state engine_state_of(const Engine *engine);
 bool engine_has_ranges(const Engine *engine);
