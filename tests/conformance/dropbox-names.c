@@ -189,6 +189,38 @@ static void test_restart(void) {
         g_assert_cmpint(calls_of("files/list_folder"), ==, 1);
 }
 
+/* Directories that the first listing has not come to yet are asked for two at a time, and not at all
+ * any more once it is there. */
+static void test_direct_few(void) {
+        enum { MANY = 8 };
+        struct cs_request *lists[MANY];
+        struct box auto_box *box = NULL;
+
+        account_clear();
+        tell("{'do': 'bulk', 'path': '/many', 'count': %d, 'folder': 1},"
+             "{'do': 'fault', 'route': 'files/list_folder', 'stall': 4},"
+             "{'do': 'fault', 'route': 'files/list_folder:flat', 'count': 100, 'skip': 2, 'stall': 1.5}", MANY);
+        box = box_new(true, NULL);
+        expect_names(box, "", "many");
+        expect_names(box, "many", "D0000 D0001 D0002 D0003 D0004 D0005 D0006 D0007");
+        for (int i = 0; i < MANY; i++) {
+                g_autofree char *locator = g_strdup_printf("many/D%04d", i);
+
+                lists[i] = request_new(box->fake);
+                box->fake->ops->list(box->fake->instance, lists[i], locator);
+        }
+        g_usleep(500000);
+        g_assert_cmpint(calls_of("files/list_folder:flat"), <=, 2 + 2);
+        for (int i = 0; i < MANY; i++) {
+                request_wait(lists[i]);
+                g_assert_cmpint(lists[i]->result, ==, 0);
+                g_assert_cmpuint(lists[i]->entries->len, ==, 1);
+                request_free(lists[i]);
+        }
+        expect_complete(box);
+        g_assert_cmpint(calls_of("files/list_folder:flat"), <, 2 + MANY);
+}
+
 /* What changed is told until it has been listed, whatever dies in between. */
 static void test_told_again(void) {
         struct box auto_box *box = NULL;
@@ -443,6 +475,7 @@ void add_name_tests(void) {
         g_test_add_func("/dropbox/names/deltas", test_deltas);
         g_test_add_func("/dropbox/names/order-and-unknown", test_order_and_unknown);
         g_test_add_func("/dropbox/names/restart", test_restart);
+        g_test_add_func("/dropbox/names/direct-few", test_direct_few);
         g_test_add_func("/dropbox/names/told-again", test_told_again);
         g_test_add_func("/dropbox/names/told-all", test_told_all);
         g_test_add_func("/dropbox/names/made-anew", test_made_anew);

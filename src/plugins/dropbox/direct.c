@@ -7,14 +7,20 @@
  * of a directory. Who wants one meanwhile gets it from a listing of just that directory, which goes
  * into the index as well, unconfirmed (`seen` 0): the full listing confirms what it finds, and
  * removes the rest at its end. Directories listed so are noted, and told as changed then.
+ *
+ * The dispatcher asks for all directories, whether somebody waits for them or not, and Dropbox counts
+ * requests: only AT_ONCE are asked for at a time, so that the full listing, which makes the rest of them
+ * needless, comes first.
  */
 
 #include <errno.h>
+#include <time.h>
 
 #include "plugins/dropbox/api-json.h"
 #include "plugins/dropbox/dropbox.h"
 
 #define PAGE_LIMIT 2000
+#define AT_ONCE 2u
 
 static char *root_copy(struct dropbox *db) {
         char *root;
@@ -46,7 +52,37 @@ static int take_page(struct dropbox *db, const char *root, const char *path, con
         return index_commit(db->index, NULL);
 }
 
-int direct_list(struct dropbox *db, struct cs_request *request, const char *path, struct api_fault *fault) {
+/* For a turn. 0, -EALREADY, -ECANCELED. */
+static int direct_begin(struct dropbox *db, struct cs_request *request) {
+        int r = 0;
+
+        pthread_mutex_lock(&db->lock);
+        while (db->directs >= AT_ONCE && !db->complete && r == 0) {
+                struct timespec until;
+
+                clock_gettime(CLOCK_REALTIME, &until);
+                until.tv_sec++; /* nobody wakes us for a cancellation */
+                (void)pthread_cond_timedwait(&db->directs_wake, &db->lock, &until);
+                pthread_mutex_unlock(&db->lock);
+                r = db->host->cancelled(db->host, request) ? -ECANCELED : 0;
+                pthread_mutex_lock(&db->lock);
+        }
+        if (r == 0 && db->complete)
+                r = -EALREADY;
+        if (r == 0)
+                db->directs++;
+        pthread_mutex_unlock(&db->lock);
+        return r;
+}
+
+static void direct_end(struct dropbox *db) {
+        pthread_mutex_lock(&db->lock);
+        db->directs--;
+        pthread_cond_signal(&db->directs_wake);
+        pthread_mutex_unlock(&db->lock);
+}
+
+static int list_pages(struct dropbox *db, struct cs_request *request, const char *path, struct api_fault *fault) {
         g_autofree char *root = root_copy(db);
         json_object auto_json *argument = first_argument(root, path);
         const char *route = "files/list_folder";
@@ -75,5 +111,15 @@ int direct_list(struct dropbox *db, struct cs_request *request, const char *path
                 r = take_page(db, root, path, &page);
                 api_page_clear(&page);
         }
+        return r;
+}
+
+int direct_list(struct dropbox *db, struct cs_request *request, const char *path, struct api_fault *fault) {
+        int r = direct_begin(db, request);
+
+        if (r < 0)
+                return r;
+        r = list_pages(db, request, path, fault);
+        direct_end(db);
         return r;
 }

@@ -71,6 +71,8 @@ struct dropbox {
         GQueue waiting;        /* of struct list_op: for `prepared` */
         GQueue lists;          /* of struct list_op: for a thread */
         pthread_cond_t lists_wake;
+        unsigned directs;      /* direct_list() under way */
+        pthread_cond_t directs_wake; /* one of them ended, or the first listing has */
         bool lists_end;
         GHashTable *fetches;   /* struct cs_request * → struct fetch * */
         int64_t quiet_until_us; /* Dropbox asked for silence (Retry-After) */
@@ -134,7 +136,8 @@ void stat_start(struct dropbox *db, struct cs_request *request, const char *loca
  * not known yet (see export.c). */
 int entry_describe(const struct index_entry *entry, struct cs_entry *ret, char **ret_version);
 
-/* direct.c: one directory of Dropbox's into the index; blocks. */
+/* direct.c: one directory of Dropbox's into the index; blocks. -EALREADY: while it waited for its turn
+ * the first listing was finished. */
 struct api_fault;
 int direct_list(struct dropbox *db, struct cs_request *request, const char *path, struct api_fault *fault);
 

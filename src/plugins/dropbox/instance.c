@@ -112,6 +112,7 @@ void dropbox_free(struct dropbox *db) {
         pthread_mutex_destroy(&db->condition_lock);
         pthread_cond_destroy(&db->wake);
         pthread_cond_destroy(&db->lists_wake);
+        pthread_cond_destroy(&db->directs_wake);
         pthread_mutex_destroy(&db->lock);
         settings_clear(&db->settings);
         g_free(db);
@@ -130,6 +131,7 @@ static struct dropbox *dropbox_new(const struct cs_host *host) {
         pthread_cond_init(&db->wake, &attr);
         pthread_condattr_destroy(&attr);
         pthread_cond_init(&db->lists_wake, NULL);
+        pthread_cond_init(&db->directs_wake, NULL);
         db->fetches = g_hash_table_new(NULL, NULL);
         hashes = host->state_dir ? g_build_filename(host->state_dir, "hashes", NULL) : NULL;
         db->verify = verify_new(hashes);

@@ -173,10 +173,14 @@ static void list_serve(struct list_op *op) {
         complete = db->complete;
         pthread_mutex_unlock(&db->lock);
         r = index_resolve(db->index, op->locator, &path);
-        if (r == 0 && complete)
-                change = index_dirty_find(db->index, path);
         if (r == 0 && !complete)
                 r = direct_list(db, op->request, path, &fault);
+        if (r == -EALREADY) {
+                complete = true;
+                r = 0;
+        }
+        if (r == 0 && complete)
+                change = index_dirty_find(db->index, path);
         if (r == 0)
                 r = list_directory(op, path);
         if (*fault.sentence == '\0' && r == -ENOENT)

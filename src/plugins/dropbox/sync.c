@@ -280,6 +280,7 @@ static void listing_finished(struct sync *s) {
                       index_count(db->index));
         pthread_mutex_lock(&db->lock);
         db->complete = true;
+        pthread_cond_broadcast(&db->directs_wake);
         pthread_mutex_unlock(&db->lock);
 }
 
