@@ -8,6 +8,7 @@ import glob
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import sys
@@ -473,6 +474,49 @@ class Told(RawTest):
             message = channel.wait('LIST')
             channel.entries(message['request'], left.pop(message['locator']))
             channel.done(message['request'])
+
+    def rss(self):
+        with open('/proc/%d/status' % self.store.worker_pid(), encoding='ascii') as f:
+            return int(re.search(r'VmRSS:\s+(\d+)', f.read())[1]) * 1024
+
+    def test_wide_tree(self):
+        """A directory with very many is refreshed a few at a time, without memory for the rest.
+        CLOUDSYNC_TREE=100000 for more."""
+        count = int(os.environ.get('CLOUDSYNC_TREE', '1000'))
+        root = [{'name': 'd%06d' % i, 'directory': True} for i in range(count)]
+        channel = self.raw(max_requests=96)
+        answered = 0
+        while answered <= count:
+            message = channel.wait('LIST')
+            channel.entries(message['request'], root if message['locator'] == '' else [])
+            channel.done(message['request'])
+            answered += 1
+        self.store.wait_state(self.engines[-1])
+        before, began, most, at_once = self.rss(), time.monotonic(), 0, []
+        call = self.spawn(['busctl', '--address=' + self.bus.address, 'call', BUS_NAME, ROOT_OBJECT, MANAGER,
+                           'Refresh', 'sb', self.file(), 'true'])
+        asked = set()
+        while len(asked) <= count or at_once:
+            while len(asked) <= count:
+                try:
+                    message = channel.wait('LIST', timeout=0.02 if at_once else 10)
+                except (TimeoutError, socket.timeout):
+                    break
+                self.assertNotIn(message['locator'], asked, 'twice')
+                asked.add(message['locator'])
+                at_once.append(message)
+            most = max(most, len(at_once))
+            if len(asked) % 500 < 16:
+                before = min(before, self.rss())
+                self.assertLess(self.rss() - before, 4 * MIB + 100 * count)
+            for message in at_once:
+                channel.entries(message['request'], root if message['locator'] == '' else [])
+                channel.done(message['request'])
+            at_once = []
+        self.assertEqual(finish(call)[0], 0)
+        self.assertLessEqual(most, 16, 'listings at once')
+        print('# %d directories refreshed in %.1f s, %d at once, %+d KiB of memory' % (
+            count, time.monotonic() - began, most, (self.rss() - before) // 1024))
 
     def test_locators_that_are_no_paths(self):
         """Removed, moved to where was another, and a directory that became another one."""
