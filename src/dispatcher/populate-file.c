@@ -115,7 +115,7 @@ static int put_copy(struct populate *p, const struct cs_entry *entry, const char
                 return r;
         fd = openat(p->directory, entry->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0)
-                return -EEXIST;
+                return errno == EWOULDBLOCK ? -EBUSY : -EEXIST;
         r = fstat(fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? stamp_read(fd, st.st_ino, &stamp) : -EEXIST;
         if (r == 0 && (strcmp(stamp.engine, p->engine) != 0 || strcmp(stamp.locator, entry->locator) != 0 ||
                        !stamp_is_unmodified(&stamp, &st)))
@@ -126,15 +126,9 @@ static int put_copy(struct populate *p, const struct cs_entry *entry, const char
         return r == 0 ? 0 : -EEXIST;
 }
 
-/* A user changed `fd`, and the remote has another version than the stamp says. */
-static int put_beside(struct populate *p, const struct cs_entry *entry, int fd, const struct stamp *stamp) {
+static int put_copies(struct populate *p, const struct cs_entry *entry) {
         int r = -EEXIST;
 
-        p->local++;
-        if (stamp->state != STAMP_WHOLE && (stamp->state != STAMP_FILLED || stamp->boot != stamp_boot())) {
-                p->skipped++; /* cut while no daemon ran: what is missing of it is of the old version */
-                return 0;
-        }
         for (unsigned n = 0; r == -EEXIST && n < COPIES_MAX; n++) {
                 g_autofree char *name = conflict_name_here(entry->name, entry->mtime_sec, n);
                 struct cs_entry copy = *entry;
@@ -142,6 +136,19 @@ static int put_beside(struct populate *p, const struct cs_entry *entry, int fd, 
                 copy.name = name;
                 r = put_copy(p, &copy, entry->name);
         }
+        return r;
+}
+
+/* A user changed `fd`, and the remote has another version than the stamp says. */
+static int put_beside(struct populate *p, const struct cs_entry *entry, int fd, const struct stamp *stamp) {
+        int r;
+
+        p->local++;
+        if (stamp->state != STAMP_WHOLE && (stamp->state != STAMP_FILLED || stamp->boot != stamp_boot())) {
+                p->skipped++; /* cut while no daemon ran: what is missing of it is of the old version */
+                return 0;
+        }
+        r = put_copies(p, entry);
         if (r == 0)
                 r = mark_local(p, fd, entry);
         if (r == -EBUSY)
@@ -179,6 +186,50 @@ static int meet_ours(struct populate *p, const struct cs_entry *entry, int fd, c
         return 0;
 }
 
+/* Stamped as a user's, of which this version of the remote's was seen. 0; -EBUSY. */
+static int adopt(struct populate *p, int fd, const struct cs_entry *entry) {
+        struct stamp stamp;
+        struct stat st;
+        int r = claim_take(p->group, fd);
+
+        if (r < 0)
+                return r;
+        populate_stamp(p, entry, &stamp);
+        stamp.state = STAMP_WHOLE;
+        stamp.flags |= STAMP_LOCAL;
+        r = fstat(fd, &st) < 0 ? -errno : st.st_nlink == 0 ? -EBUSY : stamp_write(fd, &stamp);
+        claim_drop(p->group, fd);
+        return r;
+}
+
+/*
+ * By a file that never was ours: that of a user who was here first, or what an editor wrote beside a file
+ * of ours and renamed over it. The stamp with the version that he knew is gone with that. So the clock
+ * decides, once: a version of the remote's that is later than the file is one that he has not
+ * seen, and comes beside it. From then on the file has a stamp, and versions are compared.
+ */
+static int meet_own(struct populate *p, const struct cs_entry *entry, int fd, const struct stat *st) {
+        struct stamp foreign = STAMP_INIT;
+        bool later = entry->mtime_sec > st->st_mtim.tv_sec ||
+                     (entry->mtime_sec == st->st_mtim.tv_sec && entry->mtime_nsec > st->st_mtim.tv_nsec);
+        bool copied = stamp_read_foreign(fd, &foreign) != -ENODATA; /* see foreign.c */
+        int r = 0;
+
+        stamp_clear(&foreign);
+        if (!p->refresh || copied || !S_ISREG(st->st_mode)) {
+                p->skipped++;
+                return 0;
+        }
+        p->local++;
+        if (later)
+                r = put_copies(p, entry);
+        if (r == 0)
+                r = adopt(p, fd, entry);
+        if (r == -EBUSY)
+                p->busy++;
+        return r == -EBUSY ? 0 : r;
+}
+
 /* 0 when that was dealt with; -ENOENT: it is free. */
 static int meet_file(struct populate *p, const struct cs_entry *entry) {
         struct stamp stamp = STAMP_INIT;
@@ -206,8 +257,10 @@ static int meet_file(struct populate *p, const struct cs_entry *entry) {
                 return 0;
         }
         r = S_ISREG(st.st_mode) ? stamp_read(fd, st.st_ino, &stamp) : -ENODATA;
-        if (r < 0 || strcmp(stamp.engine, p->engine) != 0) {
-                p->skipped++; /* the user's own */
+        if (r == -ENODATA)
+                r = meet_own(p, entry, fd, &st);
+        else if (r < 0 || strcmp(stamp.engine, p->engine) != 0) {
+                p->skipped++; /* damaged, or another engine's */
                 r = 0;
         } else
                 r = meet_ours(p, entry, fd, &st, &stamp);

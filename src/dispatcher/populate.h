@@ -16,6 +16,8 @@
  *     was, so that it makes one copy only. Killed in between, the copy is found by its name.
  *   - by another file or a directory of this engine's that the remote had here: that one is gone, or
  *     has moved.
+ *   - by a file that has no stamp: a user's. In a refresh it gets one, LOCAL, and what was said of conflicts
+ *     holds from then on; the first time, what is later than the file counts as not seen.
  *   - by anything else: that is a user's, left alone and counted.
  *
  * A name that the remote does not have any more (populate-gone.c) goes to the attic (attic.h), or, when

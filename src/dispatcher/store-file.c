@@ -107,6 +107,10 @@ int store_reopen(const Store *store, int fd, int flags) {
         if (r < 0)
                 return r;
         again = handle_open(store->root, &handle, flags);
+        for (unsigned i = 0; again == -EWOULDBLOCK && i < 3; i++) { /* a claim of ours (claim.h), for microseconds */
+                g_usleep(200);
+                again = handle_open(store->root, &handle, flags);
+        }
         if (again < 0)
                 return again;
         /* A handle means something on its own filesystem only. */

@@ -194,6 +194,33 @@ class Web(WebChanges):
         self.assertEqual(self.read(path)[100:104], b'MINE')
         self.assertBytes(self.read(self.file(copy)), noise(6000, 2))
 
+    def test_conflict_with_an_editor(self):
+        """An editor writes a new file and renames it over ours: no copy of the version that it was made
+        from; but of each later one."""
+        self.engine({'f.txt': noise(5000, 1), 'g.txt': noise(5000, 2)})
+        for name in ('f.txt', 'g.txt'):
+            self.read(self.file(name))
+            put(self.file('.new'), b'edited ' + name.encode())
+            os.rename(self.file('.new'), self.file(name))
+        now = int(time.time())
+        put(self.remote('g.txt'), noise(6000, 3), mtime=now + 10)
+        self.store.refresh(self.prefix)
+        copies = [conflict('g.txt', now + 10)]
+        self.assertEqual(self.names(), sorted(['f.txt', 'g.txt', *copies]))
+        put(self.remote('f.txt'), noise(6000, 4), mtime=1650000000)
+        copies.append(conflict('f.txt', 1650000000))
+        for _ in range(2):
+            self.store.refresh(self.prefix)
+            self.assertEqual(self.names(), sorted(['f.txt', 'g.txt', *copies]))
+        self.assertBytes(self.read(self.file(copies[0])), noise(6000, 3))
+        self.assertBytes(self.read(self.file(copies[1])), noise(6000, 4))
+        for name in ('f.txt', 'g.txt'):
+            self.assertEqual(self.read(self.file(name)), b'edited ' + name.encode())
+            self.assertEqual(self.store.status(self.file(name))['State'], 'local')
+            os.unlink(self.remote(name))
+        self.store.refresh(self.prefix)
+        self.assertEqual(self.names(), ['f.txt', 'g.txt'])
+
     def test_conflict_of_a_long_name(self):
         name = 'x' * 250 + '.txt'
         self.engine({name: noise(5000, 1)})
