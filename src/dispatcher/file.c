@@ -105,10 +105,11 @@ static bool file_lost_its_size(const File *file, const struct stat *st) {
 
 int file_load(File *file, const struct stat *st) {
         uint64_t size = (uint64_t)st->st_size;
+        bool emptied = file->stamp.state == STAMP_SWITCHING || file_lost_its_size(file, st);
         struct load *l;
         int r;
 
-        if (file->stamp.state == STAMP_SWITCHING || file_lost_its_size(file, st)) {
+        if (emptied) {
                 r = switch_content(file->fd, &file->stamp);
                 if (r < 0)
                         return r;
@@ -126,8 +127,9 @@ int file_load(File *file, const struct stat *st) {
         if (r < 0)
                 return r;
         if (r > 0) {
-                /* Nothing was ever filled: an mtime that differs was set by a user. */
-                if (file->stamp.state == STAMP_PLACEHOLDER)
+                /* Nothing was ever filled: an mtime that differs was set by a user. (Not by us, a
+                 * moment ago: `st` is from before that.) */
+                if (file->stamp.state == STAMP_PLACEHOLDER && !emptied)
                         file->mtime = st->st_mtim;
                 return 0;
         }

@@ -16,7 +16,7 @@ from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
 PER_FILESYSTEM = True
 
 ENEMY = BUILD + '/tests/integration/helpers/enemy'
-SECONDS = float(os.environ.get('CLOUDSYNC_ENEMY_SECONDS') or 6)
+SECONDS = float(os.environ.get('CLOUDSYNC_ENEMY_SECONDS') or 5)
 PROCESSES = 5
 USER = 1000
 
@@ -104,6 +104,9 @@ class Enemy(CloudsyncTest):
         self.assertEqual(status, 0, text)
         # A part of the old version was read, and the rest is gone.
         self.assertLessEqual({line.split()[1] for line in text.splitlines()[1:]}, EXPECTED | {'EIO'}, text)
+        # Nobody here changed anything.
+        names = sorted(os.path.join(d, n) for d, _, ns in os.walk(self.store.file('versions')) for n in ns)
+        self.assertEqual([n for n in names if 'conflicted' in n], [])
         self.store.refresh('versions')
         self.compare(content, self.store.file('versions'))
 

@@ -483,6 +483,23 @@ class Boots(GateTest):
         for name in ('free', 'held'):
             self.assertBytes(self.read(self.file(name)), data[:5000] + bytes(195000), name)
 
+    def test_killed_while_it_was_switched(self):
+        """Stamped SWITCHING for a new version, and no more: the next reader gets that, and its date,
+        and nobody takes the old date for a user's."""
+        data = noise(200000, 3)
+        self.engine({'f': data})
+        path, stamp = self.file('f'), 'security.bpf.cloudsync'
+        when = os.stat(path).st_mtime
+        value = bytearray(os.getxattr(path, stamp))
+        value[2] = 4
+        os.setxattr(path, stamp, bytes(value))
+        os.utime(path, (1500000000, 1500000000))
+        self.store.restart()
+        self.store.wait_state(self.engines[-1])
+        self.assertBytes(self.read(path), data)
+        self.assertEqual(os.stat(path).st_mtime, when)
+        self.assertEqual(self.store.status(path)['State'], 'hydrated')
+
     def test_touched_then_read_then_lost(self):
         """A user's mtime on a placeholder, then filled, then another boot without a clean stop."""
         data = noise(200000, 2)
