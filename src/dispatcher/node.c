@@ -35,7 +35,7 @@ Node *node_new(Lister *l, const struct populate_directory *d, bool refresh) {
         node->retry_s = RETRY_FIRST_S;
         node->busy_s = BUSY_FIRST_S;
         if (refresh)
-                node->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+                node->names = g_hash_table_new(g_direct_hash, g_direct_equal);
         else {
                 l->pending++;
                 lister_note_complete(l);
@@ -227,7 +227,7 @@ static void node_become_refresh(Node *node) {
         if (node->refresh)
                 return;
         node->refresh = true;
-        node->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        node->names = g_hash_table_new(g_direct_hash, g_direct_equal);
         node->lister->pending--;
         if (engine)
                 engine_count_directories(engine, 1, -1);
@@ -396,7 +396,7 @@ static void entries_done(void *data) {
         }
         if (node->names && node->r == 0) /* of a listing that fails nothing is removed; and it may never end */
                 for (guint i = 0; i < e->p.names->len; i++)
-                        g_hash_table_add(node->names, g_steal_pointer(&e->p.names->pdata[i]));
+                        g_hash_table_add(node->names, e->p.names->pdata[i]);
         lister_take(node->lister, &e->p, node);
         populate_clear(&e->p);
         g_free(e);

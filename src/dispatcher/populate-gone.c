@@ -164,8 +164,6 @@ int populate_gone_file(struct populate *p, int parent, const char *name, int fd,
  * renamed is his, but for a directory of which nothing is here yet. A conflict copy is of a file of another name. */
 static bool is_gone(const struct populate *p, const struct stamp *stamp, uint64_t parent, const char *name,
                     GHashTable *names) {
-        g_autofree char *key = NULL;
-
         if (strcmp(stamp->engine, p->engine) != 0 || stamp->parent != parent)
                 return false;
         if (stamp->name == stamp_name(name))
@@ -174,8 +172,7 @@ static bool is_gone(const struct populate *p, const struct stamp *stamp, uint64_
                 return false;
         if (!names)
                 return true;
-        key = populate_locator_key(stamp->locator);
-        return !g_hash_table_contains(names, key);
+        return !g_hash_table_contains(names, populate_locator_key(stamp->locator));
 }
 
 static void remove_gone_in(struct populate *p, int directory, GHashTable *names, unsigned depth);
@@ -267,7 +264,7 @@ static void remove_gone_in(struct populate *p, int directory, GHashTable *names,
         while ((errno = 0, d = readdir(dir)) != NULL)
                 if ((d->d_type == DT_REG || d->d_type == DT_DIR || d->d_type == DT_UNKNOWN) &&
                     strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
-                    !(names && g_hash_table_contains(names, d->d_name)))
+                    !(names && g_hash_table_contains(names, populate_name_key(d->d_name))))
                         g_ptr_array_add(others, g_strdup(d->d_name));
         if (errno != 0)
                 p->busy++;

@@ -12,8 +12,10 @@
 void populate_stamp(const struct populate *p, const struct cs_entry *entry, struct stamp *ret);
 /* `locator`: NULL: what its stamp says. */
 int populate_add_directory(struct populate *p, int fd, const char *engine, const char *locator, bool dirty);
-/* A locator among names: no name begins so. g_free(). */
-char *populate_locator_key(const char *locator);
+/* A name, or a locator, in the set of what a directory has at the remote: hashes, since there may be millions. Two
+ * that collide are taken for one: then what is gone stays. */
+gpointer populate_name_key(const char *name);
+gpointer populate_locator_key(const char *locator);
 
 /* populate-file.c: brings a file's entry in. */
 int populate_put_file(struct populate *p, const struct cs_entry *entry);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "dispatcher/populate-internal.h"
 
+#include "dispatcher/attic-name.h"
 #include "dispatcher/directory.h"
 #include "shared/channel.h"
 #include "shared/fd.h"
@@ -32,7 +33,7 @@ void populate_init(struct populate *p) {
         g_array_set_clear_func(p->directories, (GDestroyNotify)populate_directory_clear);
         p->changes = g_array_new(FALSE, FALSE, sizeof(struct populate_change));
         g_array_set_clear_func(p->changes, change_clear);
-        p->names = g_ptr_array_new_with_free_func(g_free);
+        p->names = g_ptr_array_new();
 }
 
 void populate_clear(struct populate *p) {
@@ -248,8 +249,12 @@ static int directory_is_ours(int fd) {
         return r;
 }
 
-char *populate_locator_key(const char *locator) {
-        return g_strconcat("\001", locator, NULL);
+gpointer populate_name_key(const char *name) {
+        return GSIZE_TO_POINTER((gsize)attic_key("name", name) | 1);
+}
+
+gpointer populate_locator_key(const char *locator) {
+        return GSIZE_TO_POINTER((gsize)attic_key("locator", locator) | 1);
 }
 
 int populate_entries(struct populate *p, const void *data, size_t length) {
@@ -277,7 +282,7 @@ int populate_entries(struct populate *p, const void *data, size_t length) {
                 if (q < 0)
                         populate_error(p, q);
                 if (p->refresh) {
-                        g_ptr_array_add(p->names, g_strdup(entry.name));
+                        g_ptr_array_add(p->names, populate_name_key(entry.name));
                         g_ptr_array_add(p->names, populate_locator_key(entry.locator));
                 }
         }

@@ -69,7 +69,7 @@ struct populate {
 
         GArray *directories; /* of populate_directory */
         GArray *changes;     /* of populate_change */
-        GPtrArray *names;    /* refresh: the names that exist at the remote */
+        GPtrArray *names;    /* refresh: what exists at the remote (populate_name_key()), not owned */
         uint64_t made, skipped;
         uint64_t busy;       /* what could not be brought up to date because it is open */
         uint64_t local, conflicts; /* files that users changed; copies made beside them */
