@@ -158,13 +158,16 @@ static void lister_take_directory(Lister *l, const struct populate_directory *d,
         if (node && (d->dirty || strcmp(node->locator, d->locator) != 0 || !by || !by->walk || !node->refresh)) {
                 lister_take_known(node, d, by);
         } else if (d->dirty) {
-                node_changed(node_new(l, d, true));
+                node = node_new(l, d, directory_is_listed(l, d));
+                node->record = true;
+                node_changed(node);
         } else if (by && by->refresh && directory_is_listed(l, d)) {
                 if (by->walk)
                         walk_add(by->walk, &d->handle);
         } else if (!node) {
                 node = node_new(l, d, false);
                 node->record = by && (by->refresh || by->record);
+                node->begun_before = !by;
                 node_begin(node);
         }
 }

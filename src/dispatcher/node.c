@@ -31,12 +31,11 @@ Node *node_new(Lister *l, const struct populate_directory *d, bool refresh) {
         node->engine = g_strdup(d->engine);
         node->locator = g_strdup(d->locator);
         node->refresh = refresh;
+        node->begun_before = true;
         node->fd = -1;
         node->retry_s = RETRY_FIRST_S;
         node->busy_s = BUSY_FIRST_S;
-        if (refresh)
-                node->names = g_hash_table_new(g_direct_hash, g_direct_equal);
-        else {
+        if (!refresh) {
                 l->pending++;
                 lister_note_complete(l);
         }
@@ -227,7 +226,6 @@ static void node_become_refresh(Node *node) {
         if (node->refresh)
                 return;
         node->refresh = true;
-        node->names = g_hash_table_new(g_direct_hash, g_direct_equal);
         node->lister->pending--;
         if (engine)
                 engine_count_directories(engine, 1, -1);
@@ -425,7 +423,7 @@ static void node_entries(void *userdata, ProviderData *data) {
                                  .engine = node->engine,
                                  .directory = node->fd,
                                  .locator = node->locator,
-                                 .refresh = node->refresh,
+                                 .refresh = node->names != NULL,
                                  .recursive = node->walk != NULL,
                                  .record = node->refresh || node->record};
         populate_init(&e->p);
@@ -479,6 +477,8 @@ void node_begin(Node *node) {
         node->begun = g_get_monotonic_time();
         if (node->names)
                 g_hash_table_remove_all(node->names);
+        else if (node->refresh || node->begun_before)
+                node->names = g_hash_table_new(g_direct_hash, g_direct_equal);
         if (!engine || l->denying) {
                 node->r = -ESHUTDOWN;
                 g_free(node->detail);

@@ -52,7 +52,8 @@ struct Node {
         char *detail;
         uint64_t skipped, busy;
         int full;      /* refresh: -ENOSPC or -EDQUOT: what is new does not all go in */
-        GHashTable *names; /* refresh: what the remote has */
+        bool begun_before; /* an earlier daemon may have listed some of it, which may be gone by now */
+        GHashTable *names; /* then, and of a refresh: what the remote has */
         GQueue waiters;
         /* Who asks for a refresh while it is being listed gets one that begins after that. */
         GQueue later;

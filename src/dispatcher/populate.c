@@ -139,7 +139,7 @@ static int meet_our_directory(struct populate *p, int fd, const struct cs_entry 
                 r = fan_group_watch_directory(p->group, fd);
         if (r == 0 && (stamp->state == STAMP_UNLISTED || p->recursive || other))
                 r = populate_add_directory(p, fd, stamp->engine, entry->locator,
-                                           other && stamp->state == STAMP_LISTED);
+                                           other);
         return r;
 }
 

@@ -43,7 +43,7 @@ struct populate_directory {
         uint64_t device, inode;
         struct handle handle;
         char *engine, *locator; /* owned */
-        bool dirty;             /* it is LISTED, and must be listed again */
+        bool dirty;             /* it must be listed again, if it is listed */
 };
 
 /* A file whose version differs from the remote's. */

@@ -488,6 +488,10 @@ class Told(RawTest):
         self.store.kill_worker()
         channel = self.accept().ready()
         message = channel.wait('LIST')
+        if message['locator'] == '':  # btrfs: it is stamped LISTED seconds later
+            channel.entries(message['request'], [{'name': 'd', 'directory': True, 'locator': 'id:d'}])
+            channel.done(message['request'])
+            message = channel.wait('LIST')
         self.assertEqual(message['locator'], 'id:d')
         channel.entries(message['request'], [{'name': 'y', 'size': 1}])
         channel.done(message['request'])
