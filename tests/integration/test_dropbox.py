@@ -5,11 +5,21 @@
 
 import errno
 import os
+import random
 import re
 import time
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
 from support.dropbox import DropboxTest, made_up
+
+
+def hosts_below(worker):
+    """The engine hosts that this worker has started."""
+    try:
+        with open('/proc/%d/task/%d/children' % (worker, worker), encoding='ascii') as f:
+            return [int(pid) for pid in f.read().split()]
+    except FileNotFoundError:
+        return []
 
 
 class Dropbox(DropboxTest):
@@ -42,6 +52,51 @@ class Dropbox(DropboxTest):
         wait_until(lambda: 'Sub' in self.names('Folder'), 'the new folder is there')
         wait_until(lambda: self.read(self.file('Folder', 'one')) == b'another one', 'the change is there')
         self.assertBytes(self.read(self.file('Folder', 'Sub', 'three')), b'three')
+
+    def test_changes_over_kills(self):
+        """No change is lost, whoever is killed while it is on its way into the store."""
+        chance = random.Random(4711)
+        want = {'d%d' % i: ['first'] for i in range(4)}
+        self.dropbox(*({'do': 'write', 'path': '/%s/first' % d, 'text': 'x'} for d in want))
+        self.await_names(sorted(want))
+        for directory in want:
+            self.assertEqual(self.names(directory), ['first'])
+        for i in range(16):
+            directory = chance.choice(sorted(want))
+            if chance.random() < 0.3 and len(want[directory]) > 1:
+                self.control({'do': 'remove', 'path': '/%s/%s' % (directory, want[directory].pop())})
+            else:
+                self.control({'do': 'write', 'path': '/%s/n%02d' % (directory, i), 'text': '%d' % i})
+                want[directory].append('n%02d' % i)
+            time.sleep(chance.random() * 0.08)  # somewhere on the way
+            if i % 2:
+                self.store.kill_worker()
+            else:
+                for pid in hosts_below(self.store.worker_pid()):
+                    os.kill(pid, signal.SIGKILL)
+        for directory, names in want.items():
+            self.await_names(sorted(names), directory)
+            for name in names:
+                if name != 'first':
+                    self.assertBytes(self.read(self.file(directory, name)), b'%d' % int(name[1:]))
+
+    def test_change_dies_with_the_worker(self):
+        """The engine has told of a change, and the worker is killed before it has heard: it is told again."""
+        self.dropbox({'do': 'write', 'path': '/d/first', 'text': 'x'})
+        self.await_names(['d'])
+        self.assertEqual(self.names('d'), ['first'])
+        polls = lambda: self.calls('files/list_folder/longpoll')
+        wait_until(lambda: polls() > 0, 'the engine waits for changes')
+        worker, before = self.store.worker_pid(), polls()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            self.control({'do': 'write', 'path': '/d/second', 'text': 'y'})
+            wait_until(lambda: polls() > before, 'the engine has taken it, and waits for the next one')
+        finally:
+            os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: self.store.worker_pid() != worker, 'there is a new worker')
+        self.await_names(['first', 'second'], 'd')
+        self.assertBytes(self.read(self.file('d', 'second')), b'y')
 
     def test_wrong_content(self):
         """A byte that is not the one that Dropbox hashed is never read."""

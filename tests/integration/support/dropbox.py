@@ -40,6 +40,11 @@ class DropboxTest(CloudsyncTest):
         with urllib.request.urlopen(self.hosts['www'] + '/.control', json.dumps(steps).encode()) as answer:
             return json.load(answer)
 
+    def calls(self, route):
+        """How often it was called since the account was made."""
+        with urllib.request.urlopen(self.hosts['www'] + '/.control') as answer:
+            return json.load(answer)['log'].get(route, 0)
+
     def state_directory(self, engine):
         return os.path.join(self.store.state, 'engines', engine)
 
