@@ -104,20 +104,22 @@ class Enemy(CloudsyncTest):
         self.assertEqual(status, 0, text)
         # A part of the old version was read, and the rest is gone.
         self.assertLessEqual({line.split()[1] for line in text.splitlines()[1:]}, EXPECTED | {'EIO'}, text)
-        # Nobody here changed anything.
-        names = sorted(os.path.join(d, n) for d, _, ns in os.walk(self.store.file('versions')) for n in ns)
-        self.assertEqual([n for n in names if 'conflicted' in n], [])
         self.store.refresh('versions')
         self.compare(content, self.store.file('versions'))
 
     def compare(self, content, *trees):
-        """And what is left of it, by root, at rest."""
+        """And what is left of it, by root, at rest. (A worker that is killed at the first byte of a write
+        leaves the date of that, which counts as a user's, so that a copy may lie beside the
+        file: of a version that is gone by now.)"""
         program = ('import os, sys\n'
                    'content = sys.stdin.buffer.read()\n'
                    'for tree in sys.argv[1:]:\n'
                    ' for d, _, names in os.walk(tree):\n'
                    '  for n in names:\n'
-                   '   data = open(os.path.join(d, n), "rb").read()\n'
+                   '   try: data = open(os.path.join(d, n), "rb").read()\n'
+                   '   except OSError:\n'
+                   '    if "conflicted copy" not in n: raise\n'
+                   '    continue\n'
                    '   if data != content[:len(data)]: sys.exit("wrong: " + os.path.join(d, n))\n')
         run(['/usr/bin/python3', '-c', program, *trees], input=content, timeout=120)
 
