@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "plugins/dropbox/prefixes.h"
+#include "plugins/dropbox/sha256.h"
 
 #define VERSIONS_MAX 256u
 #define SUSPECTS_MAX 4096u /* are remembered longer */
@@ -17,7 +18,7 @@
 /* A block's hash that waits for the byte at `position`. */
 struct partial {
         uint64_t position;
-        GChecksum *sum;
+        struct sha256 *sum;
 };
 
 struct version {
@@ -51,12 +52,12 @@ struct verify_run {
         uint64_t check_at; /* where `check` has to be the hash; 0: nowhere */
         uint8_t check[CONTENT_HASH_SIZE];
         bool bad;          /* and was not */
-        GChecksum *sum; /* of the block at position; NULL: its begin was not seen */
+        struct sha256 *sum; /* of the block at position; NULL: its begin was not seen */
 };
 
 static void partials_clear(struct version *v) {
         for (guint i = 0; i < v->partials->len; i++)
-                g_checksum_free(g_array_index(v->partials, struct partial, i).sum);
+                sha256_free(g_array_index(v->partials, struct partial, i).sum);
         g_array_set_size(v->partials, 0);
 }
 
@@ -171,18 +172,18 @@ static void forget_partials(struct version *v, uint64_t begin, uint64_t end) {
                 uint64_t from = p->position / CONTENT_HASH_BLOCK * CONTENT_HASH_BLOCK;
 
                 if (p->position > begin && from < end) {
-                        g_checksum_free(p->sum);
+                        sha256_free(p->sum);
                         g_array_remove_index_fast(v->partials, i);
                 }
         }
 }
 
-static GChecksum *take_partial(struct version *v, uint64_t position) {
+static struct sha256 *take_partial(struct version *v, uint64_t position) {
         for (guint i = 0; i < v->partials->len; i++) {
                 struct partial *p = &g_array_index(v->partials, struct partial, i);
 
                 if (p->position == position) {
-                        GChecksum *sum = p->sum;
+                        struct sha256 *sum = p->sum;
                         g_array_remove_index_fast(v->partials, i);
                         return sum;
                 }
@@ -227,7 +228,7 @@ static void lead_in(struct verify_run *run) {
                 return;
         run->check_at = at;
         run->position = begin;
-        run->sum = g_checksum_new(G_CHECKSUM_SHA256);
+        run->sum = sha256_new();
 }
 
 uint64_t verify_lead(const struct verify_run *run) {
@@ -248,7 +249,7 @@ struct verify_run *verify_begin(struct verify *verify, const char *version, uint
         forget_blocks(v, offset, offset + length);
         forget_partials(v, offset, offset + length);
         if (offset % CONTENT_HASH_BLOCK == 0)
-                run->sum = g_checksum_new(G_CHECKSUM_SHA256);
+                run->sum = sha256_new();
         else
                 run->sum = take_partial(v, offset);
         if (run->sum == NULL)
@@ -287,13 +288,10 @@ static void version_mismatch(struct version *v) {
 static void step_done(struct verify_run *run, bool block_ends) {
         struct version *v = run->version;
         struct verify *verify = run->verify;
-        GChecksum *copy = g_checksum_copy(run->sum);
         uint8_t digest[CONTENT_HASH_SIZE];
-        gsize length = sizeof digest;
         uint64_t block = (run->position - 1) / CONTENT_HASH_BLOCK;
 
-        g_checksum_get_digest(copy, digest, &length);
-        g_checksum_free(copy);
+        sha256_digest(run->sum, digest);
         pthread_mutex_lock(&verify->lock);
         if (run->position == run->check_at && memcmp(digest, run->check, sizeof digest) != 0) {
                 run->bad = true;
@@ -312,7 +310,7 @@ static void step_done(struct verify_run *run, bool block_ends) {
         }
         pthread_mutex_unlock(&verify->lock);
         if (block_ends)
-                g_clear_pointer(&run->sum, g_checksum_free);
+                g_clear_pointer(&run->sum, sha256_free);
 }
 
 int verify_update(struct verify_run *run, const void *bytes, uint64_t length) {
@@ -324,7 +322,7 @@ int verify_update(struct verify_run *run, const void *bytes, uint64_t length) {
                 bool block_ends;
 
                 if (run->sum != NULL)
-                        g_checksum_update(run->sum, p, (gssize)n);
+                        sha256_update(run->sum, p, n);
                 run->position += n;
                 p += n;
                 length -= n;
@@ -334,7 +332,7 @@ int verify_update(struct verify_run *run, const void *bytes, uint64_t length) {
                 if (run->sum != NULL)
                         step_done(run, block_ends);
                 if (block_ends && run->position != size && !run->bad)
-                        run->sum = g_checksum_new(G_CHECKSUM_SHA256);
+                        run->sum = sha256_new();
         }
         return run->bad ? -EBADMSG : 0;
 }
@@ -375,7 +373,7 @@ enum verify_result verify_end(struct verify_run *run, unsigned *ret_mismatches) 
                 version_drop(verify, v, false);
         pthread_mutex_unlock(&verify->lock);
         if (run->sum)
-                g_checksum_free(run->sum);
+                sha256_free(run->sum);
         g_free(run);
         return result;
 }
@@ -388,6 +386,6 @@ void verify_break(struct verify_run *run) {
         g_ptr_array_remove_fast(run->version->runs, run);
         pthread_mutex_unlock(&run->verify->lock);
         if (run->sum)
-                g_checksum_free(run->sum);
+                sha256_free(run->sum);
         g_free(run);
 }
