@@ -46,7 +46,8 @@ char LICENSE[] SEC("license") = "GPL";
 const volatile __u32 boot = 0;
 
 #define MARKS_MAX 16 /* groups that watch one superblock; ours comes first, being pre-content */
-#define STORES_MAX 8
+#define TABLE_MAX 16
+#define STORE_BIT 1ULL
 
 extern int bpf_get_file_xattr(struct file *file, const char *name, struct bpf_dynptr *value) __ksym;
 extern int bpf_get_dentry_xattr(struct dentry *dentry, const char *name, struct bpf_dynptr *value) __ksym;
@@ -64,25 +65,26 @@ enum kind {
         KIND_OTHER,
 };
 
-struct {
-        __uint(type, BPF_MAP_TYPE_HASH);
-        __uint(max_entries, 4096);
-        __type(key, __u64); /* address of the superblock */
-        __type(value, __u32); /* enum kind */
-} superblocks SEC(".maps");
-
-/* The stores among them, quicker to look at. */
-struct stores {
-        __u64 superblock[STORES_MAX];
-        __u32 more; /* there were more at a time: only the map knows all */
+/* Addresses of superblocks, the lowest bit set for a store; 0: free. Those that find no room
+ * are in the map alone. */
+struct table {
+        __u64 entry[TABLE_MAX];
+        __u64 full; /* the map has some */
 };
 
 struct {
         __uint(type, BPF_MAP_TYPE_ARRAY);
         __uint(max_entries, 1);
         __type(key, __u32);
-        __type(value, struct stores);
-} stores SEC(".maps");
+        __type(value, struct table);
+} table SEC(".maps");
+
+struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __uint(max_entries, 4096);
+        __type(key, __u64); /* address */
+        __type(value, __u32); /* enum kind */
+} superblocks SEC(".maps");
 
 /* A whole attribute's room, since one that does not fit is not given at all. Lives for one
  * question. */
@@ -113,56 +115,72 @@ static __always_inline bool may_be_store(const struct super_block *sb) {
         return magic == EXT4_MAGIC || magic == XFS_MAGIC || magic == BTRFS_MAGIC;
 }
 
-static __always_inline enum kind kind_of(const struct super_block *sb) {
-        __u64 key = (__u64)sb;
-        __u32 *kind = bpf_map_lookup_elem(&superblocks, &key);
+static __always_inline struct table *get_table(void) {
+        __u32 zero = 0;
 
+        return bpf_map_lookup_elem(&table, &zero);
+}
+
+static __always_inline enum kind kind_of(const struct super_block *sb) {
+        const __u64 key = (__u64)sb;
+        struct table *t = get_table();
+        __u32 *kind;
+
+        if (!t)
+                return KIND_NOT_KNOWN;
+        for (int i = 0; i < TABLE_MAX; i++) {
+                __u64 entry = t->entry[i];
+                if ((entry & ~STORE_BIT) == key)
+                        return entry & STORE_BIT ? KIND_STORE : KIND_OTHER;
+        }
+        if (!t->full)
+                return KIND_NOT_KNOWN;
+        kind = bpf_map_lookup_elem(&superblocks, &key);
         return kind ? *kind : KIND_NOT_KNOWN;
 }
 
 static __always_inline bool is_store(const struct super_block *sb) {
-        __u32 zero = 0;
-        struct stores *s = bpf_map_lookup_elem(&stores, &zero);
+        return may_be_store(sb) && kind_of(sb) == KIND_STORE;
+}
 
-        if (!s)
-                return false;
-        for (int i = 0; i < STORES_MAX; i++)
-                if (s->superblock[i] == (__u64)sb)
+static __always_inline bool table_add(struct table *t, __u64 entry) {
+        for (int i = 0; i < TABLE_MAX; i++) {
+                __u64 was = __sync_val_compare_and_swap(&t->entry[i], 0, entry);
+                if (was == 0 || was == entry)
                         return true;
-        return s->more && kind_of(sb) == KIND_STORE;
-}
-
-static __always_inline void list_store(__u64 key) {
-        __u32 zero = 0;
-        struct stores *s = bpf_map_lookup_elem(&stores, &zero);
-
-        if (!s)
-                return;
-        for (int i = 0; i < STORES_MAX; i++) {
-                __u64 was = __sync_val_compare_and_swap(&s->superblock[i], 0, key);
-                if (was == 0 || was == key)
-                        return;
         }
-        s->more = 1;
+        return false;
 }
 
-static __always_inline void unlist_store(__u64 key) {
-        __u32 zero = 0;
-        struct stores *s = bpf_map_lookup_elem(&stores, &zero);
-
-        for (int i = 0; s && i < STORES_MAX; i++)
-                __sync_val_compare_and_swap(&s->superblock[i], key, 0);
+static __always_inline void table_replace(struct table *t, __u64 from, __u64 to) {
+        for (int i = 0; i < TABLE_MAX; i++)
+                __sync_val_compare_and_swap(&t->entry[i], from, to);
 }
 
+static __always_inline bool table_has(struct table *t, __u64 entry) {
+        for (int i = 0; i < TABLE_MAX; i++)
+                if (t->entry[i] == entry)
+                        return true;
+        return false;
+}
+
+/* Two may say different things at a time: a store wins, and stays one. Each looks, after it has
+ * entered its own, for the other's. */
 static __noinline void set_kind(const struct super_block *sb, enum kind kind) {
-        __u64 key = (__u64)sb;
+        const __u64 key = (__u64)sb;
+        struct table *t = get_table();
         __u32 value = kind;
 
-        bpf_map_update_elem(&superblocks, &key, &value, 0);
+        if (!t)
+                return;
+        if (!table_add(t, kind == KIND_STORE ? key + STORE_BIT : key)) {
+                t->full = 1;
+                bpf_map_update_elem(&superblocks, &key, &value, kind == KIND_STORE ? BPF_ANY : BPF_NOEXIST);
+        }
         if (kind == KIND_STORE)
-                list_store(key);
-        else
-                unlist_store(key);
+                table_replace(t, key, key + STORE_BIT);
+        else if (table_has(t, key + STORE_BIT))
+                table_replace(t, key, 0);
 }
 
 static __always_inline bool is_root(const struct inode *inode, const struct super_block *sb) {
@@ -171,9 +189,13 @@ static __always_inline bool is_root(const struct inode *inode, const struct supe
 
 SEC("lsm/sb_free_security")
 int BPF_PROG(guard_forget, struct super_block *sb) {
-        __u64 key = (__u64)sb;
+        const __u64 key = (__u64)sb;
+        struct table *t = get_table();
 
-        unlist_store(key);
+        if (t) {
+                table_replace(t, key, 0);
+                table_replace(t, key + STORE_BIT, 0);
+        }
         bpf_map_delete_elem(&superblocks, &key);
         return 0;
 }
@@ -434,8 +456,8 @@ int BPF_PROG(guard_post_setxattr, struct dentry *dentry, const char *name, const
                 if (size >= JUDGE_BYTES && bpf_probe_read_kernel(bytes, sizeof bytes, value) < 0)
                         n = 0; /* counts as damaged */
                 note_file(inode, judge(bytes, n));
-        } else if (what == NAME_STORE && is_root(inode, inode->i_sb)) {
-                set_kind(inode->i_sb, size > 0 ? KIND_STORE : KIND_OTHER);
+        } else if (what == NAME_STORE && size > 0 && is_root(inode, inode->i_sb)) {
+                set_kind(inode->i_sb, KIND_STORE);
         }
         return 0;
 }
@@ -443,15 +465,9 @@ int BPF_PROG(guard_post_setxattr, struct dentry *dentry, const char *name, const
 SEC("lsm/inode_post_removexattr")
 int BPF_PROG(guard_post_removexattr, struct dentry *dentry, const char *name) {
         struct inode *inode = dentry->d_inode;
-        enum name what;
 
-        if (!inode || !may_be_store(inode->i_sb))
-                return 0;
-        what = which(name);
-        if (what == NAME_STAMP && is_store(inode->i_sb))
+        if (inode && is_store(inode->i_sb) && which(name) == NAME_STAMP)
                 note_file(inode, JUDGED_HERE);
-        else if (what == NAME_STORE && is_root(inode, inode->i_sb))
-                set_kind(inode->i_sb, KIND_OTHER);
         return 0;
 }
 

@@ -26,6 +26,8 @@ enum bpf_map_type {
         BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 #define BPF_F_NO_PREALLOC 1U
+#define BPF_ANY 0
+#define BPF_NOEXIST 1
 #define BPF_LOCAL_STORAGE_GET_F_CREATE 1ULL
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

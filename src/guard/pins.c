@@ -155,7 +155,7 @@ static int open_programs(bool partly, struct guard_bpf **ret) {
         programs->rodata->boot = stamp_boot();
         bpf_map__set_pin_path(programs->maps.notes, GUARD_PIN_DIR "/notes-" MAPS_LAYOUT);
         bpf_map__set_pin_path(programs->maps.superblocks, GUARD_PIN_DIR "/superblocks-" MAPS_LAYOUT);
-        bpf_map__set_pin_path(programs->maps.stores, GUARD_PIN_DIR "/stores-" MAPS_LAYOUT);
+        bpf_map__set_pin_path(programs->maps.table, GUARD_PIN_DIR "/table-" MAPS_LAYOUT);
         bpf_map__set_pin_path(programs->maps.accesses, GUARD_PIN_DIR "/accesses-" MAPS_LAYOUT);
         bpf_program__set_autoload(programs->progs.guard_let_go, !partly);
 
