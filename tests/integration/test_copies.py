@@ -114,6 +114,31 @@ class Copies(CloudsyncTest):
             self.store.wait_state(engine)
 
 
+@unittest.skipIf(FS == 'ext4', 'ext4 shares no blocks')
+class Shared(CloudsyncTest):
+
+    DEDUPE = ('import fcntl, os, struct, sys\n'
+              'f = os.open(sys.argv[1], os.O_RDONLY)\n'
+              'os.pread(f, 100, 0)\n'
+              'print(os.fstat(f).st_blocks, flush=True)\n'
+              'z = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT)\n'
+              'os.write(z, bytes(65536)); os.fsync(z)\n'
+              'arg = bytearray(struct.pack("=QQHHIqQQiI", 0, 65536, 1, 0, 0, f, 1 << 20, 0, 0, 0))\n'
+              'fcntl.ioctl(z, 0xC0189436, arg)\n'
+              'print(*struct.unpack_from("=Qi", arg, 40))\n')
+
+    def test_dedupe_into_a_hole(self):
+        """Zeros are the same as a hole to the kernel: shared into it, they would be its content. It
+        is asked for by a file that is open for reading, of which only a part is here."""
+        data = noise(3 * MIB, 7)
+        self.engine({'f': data}, hydration='ranges')
+        out = run(['/usr/bin/python3', '-c', self.DEDUPE, self.file('f'), self.store.file('zeros')],
+                  text=True).stdout.split()
+        self.assertLess(int(out[0]) * 512, MIB, 'only a part was here')
+        self.assertEqual(out[1:], ['0', '1'], 'the kernel found them to differ')
+        self.assertBytes(self.read(self.file('f')), data)
+
+
 class Rebuilt(RawTest):
 
     def test_store_copied_to_other_inodes(self):

@@ -251,6 +251,29 @@ static int by_clone(int fd, uint64_t size, const char *path) {
         return r;
 }
 
+/* The owner of a file may have a range of it shared with one of the same bytes, though it is open for
+ * reading only. A hole reads like zeros: then it would be data, and be zeros for everybody. */
+static int by_dedupe(int fd, uint64_t size, const char *path) {
+        static const uint8_t zeros[PAGE * 16];
+        struct {
+                struct file_dedupe_range head;
+                struct file_dedupe_range_info info;
+        } range = {.head = {.src_length = sizeof zeros, .dest_count = 1}};
+        uint64_t at = some_offset(size) / PAGE * PAGE;
+        int source = scratch(), r = 0;
+        if (source < 0)
+                return -errno;
+        range.info.dest_fd = fd;
+        range.info.dest_offset = at;
+        if (pwrite(source, zeros, sizeof zeros, 0) < 0 || fsync(source) < 0 ||
+            ioctl(source, FIDEDUPERANGE, &range) < 0)
+                r = -errno;
+        else if (range.info.status == FILE_DEDUPE_RANGE_SAME && range.info.bytes_deduped > 0)
+                wrong("dedupe", path, at, 0);
+        close(source);
+        return r < 0 ? r : by_pread(fd, size, path);
+}
+
 /* Ahead of any read, then by a mapping of what that brought. */
 static int by_readahead(int fd, uint64_t size, const char *path) {
         (void)posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
@@ -293,7 +316,7 @@ static const struct {
         {"pread", by_pread},       {"read", by_read},         {"preadv2", by_preadv},
         {"direct", by_direct},     {"mmap", by_mmap},         {"mremap", by_mremap},
         {"splice", by_splice},     {"sendfile", by_sendfile}, {"copy_file_range", by_copy},
-        {"ficlone", by_clone},     {"readahead", by_readahead},
+        {"ficlone", by_clone},     {"readahead", by_readahead}, {"dedupe", by_dedupe},
 #ifdef HAVE_URING
         {"io_uring", by_uring},
 #endif
