@@ -223,11 +223,15 @@ static int meet_own(struct populate *p, const struct cs_entry *entry, int fd, co
         p->local++;
         if (later)
                 r = put_copies(p, entry);
+        if (r < 0 && r != -EBUSY)
+                return r;
         if (r == 0)
                 r = adopt(p, fd, entry);
         if (r == -EBUSY)
                 p->busy++;
-        return r == -EBUSY ? 0 : r;
+        else if (r < 0) /* no room among its attributes: it is met again as it is */
+                p->skipped++;
+        return 0;
 }
 
 /* 0 when that was dealt with; -ENOENT: it is free. */
