@@ -14,6 +14,7 @@
 
 #include <glib-unix.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/stat.h>
 
 static gboolean on_signal(gpointer userdata) {
@@ -68,7 +69,33 @@ static int worker(int argc, char **argv, const struct supervised *given) {
         return r;
 }
 
+/* --check, --help, --version: neither a group nor a second process is needed. False: it is to run. */
+static bool only_answers(int argc, char **argv, int *ret_status) {
+        g_auto(Failure) failure = FAILURE_INIT;
+        g_autoptr(Config) config = NULL;
+        bool exit_now = false;
+        int r;
+
+        r = config_load(argc, argv, &config, &exit_now, &failure);
+        if (r >= 0 && !exit_now)
+                return false;
+        if (r < 0)
+                log_error("%s", failure.text);
+        *ret_status = r < 0 ? 2 : 0;
+        return true;
+}
+
+static bool is_question(const char *argument) {
+        return strcmp(argument, "--check") == 0 || strcmp(argument, "--help") == 0 ||
+               strcmp(argument, "-h") == 0 || strcmp(argument, "--version") == 0;
+}
+
 int main(int argc, char **argv) {
+        int status;
+
         log_open("cloudsyncd", LOG_INFO);
+        for (int i = 1; i < argc; i++)
+                if (is_question(argv[i]) && only_answers(argc, argv, &status))
+                        return status;
         return supervise(argc, argv, worker);
 }

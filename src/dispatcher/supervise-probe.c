@@ -71,8 +71,7 @@ static _Noreturn void execute_check(const char *program, int argc, char **argv) 
                 arguments[n] = argv[n];
         arguments[n++] = (char *)"--check";
         arguments[n] = NULL;
-        /* It makes a group, which is not to be stored. */
-        (void)unsetenv("NOTIFY_SOCKET");
+        (void)unsetenv("NOTIFY_SOCKET"); /* whatever it is, it has nothing to say to the service manager */
         (void)alarm(PROBE_SECONDS);
         execv(program, arguments);
         _exit(127);
