@@ -451,14 +451,13 @@ static void test_many(void) {
         expect_names(box, "", "many"); /* at once, whatever there is below */
         g_assert_false(fake_logged(box->fake, "the listing is complete"));
         /* People see how far it is, at most once a second. */
-        while (!fake_logged(box->fake, "the listing is complete") && fake_conditions(box->fake) == 0)
-                g_usleep(10000);
-        g_assert_cmpuint(fake_conditions(box->fake), >, 0);
         expect_complete(box);
         g_assert_cmpuint(fake_conditions(box->fake), <=,
                          (g_get_monotonic_time() - begin) / G_USEC_PER_SEC + 2);
         g_assert_true(fake_condition_says(box->fake, ""));
         took = (double)(g_get_monotonic_time() - begin) / G_USEC_PER_SEC;
+        if (took > 3)
+                g_assert_cmpuint(fake_conditions(box->fake), >, 1); /* and "" at the end */
         g_test_message("%u entries: %.1f s, %ld KiB more resident (sanitizers included)", count, took,
                        resident_kib() - before);
         g_assert_cmpint(resident_kib() - before, <, 256 * 1024);
