@@ -124,6 +124,35 @@ class Numbers(CloudsyncTest):
         print('# the same number %d times of 8' % again)
 
 
+class Pinned(CloudsyncTest):
+
+    def test_killed_while_a_file_just_fetched_is_opened(self):
+        """The kernel keeps a group from being closed while an access waits that has met one of its marks. A worker
+        that is killed must not leave such a group: the next one would wait for itself."""
+        self.engine({'f': noise(5000, 1), 'stays': b'x'})
+        path = self.file('f')
+        self.read(path)
+        holder = self.spawn([ACCESS, 'hold', path])
+        self.assertEqual(holder.stdout.readline(), b'open\n')
+        os.unlink(os.path.join(self.web.root, self.engines[0], 'f'))
+        self.store.refresh(self.prefix)  # tries to take it away, and hears it again
+        worker = self.store.worker_pid()
+        os.kill(worker, signal.SIGSTOP)
+        readers = [self.spawn(['cat', path]) for _ in range(2)]
+        for reader in readers:
+            def waits(pid=reader.pid):
+                with open('/proc/%d/wchan' % pid, encoding='ascii') as f:
+                    return f.read() == 'fanotify_handle_event'
+            wait_until(waits, 'a reader waits')
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: self.store.worker_pid() != worker, 'there is a new worker', 10)
+        for reader in readers:
+            status, out, err = finish(reader)
+            self.assertEqual(status, 0, err)
+            self.assertBytes(out, noise(5000, 1))
+        finish(holder, input=b'go\n')
+
+
 class Poll(GateTest):
 
     def test_complete_during_a_poll(self):
