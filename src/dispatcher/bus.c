@@ -246,6 +246,10 @@ static Bus *bus_new(Daemon *daemon, const char *address) {
         return bus;
 }
 
+bool bus_is_ready(const Bus *bus) {
+        return !bus || bus->ready;
+}
+
 void bus_close(Bus *bus) {
         if (!bus)
                 return;

@@ -35,7 +35,8 @@ struct Daemon {
         struct files_options files_options;
         struct lister_options lister_options;
         MountWatch *mount_watch;
-        guint events, resume_timer, watchdog, stop_timer;
+        guint events, resume_timer, watchdog, stop_timer, ready_timer;
+        unsigned ready_polls;
         unsigned stop_polls;
         unsigned max_pending;
         bool attached;

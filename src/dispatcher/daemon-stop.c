@@ -98,6 +98,8 @@ int daemon_free(Daemon *d) {
                 g_source_remove(d->watchdog);
         if (d->stop_timer)
                 g_source_remove(d->stop_timer);
+        if (d->ready_timer)
+                g_source_remove(d->ready_timer);
         store_close(d->store);
         fan_group_free(d->group);
         /* Not if it could not be taken over: then accesses may wait for the next worker. */

@@ -36,6 +36,9 @@
 #define EVENTS_PER_READ 64
 /* Of the descriptors, what is not for accesses and files: engines, jobs, directories, the bus. */
 #define DESCRIPTORS_KEPT 1024u
+/* How long the service manager hears of readiness later than it could, when the bus does not answer. */
+#define READY_POLL_MS 5u
+#define READY_POLLS 400u
 
 const Config *daemon_config(const Daemon *d) {
         return d->config;
@@ -162,6 +165,19 @@ static void daemon_note_store(Daemon *d) {
                             "store would stay mounted", file, strerror(-r));
 }
 
+/* Programs that were started because we are ready want to find us on the bus. One that hangs is not waited
+ * for. */
+static gboolean daemon_tell_ready(gpointer userdata) {
+        Daemon *d = userdata;
+
+        if (d->phase == DAEMON_RUNNING && !bus_is_ready(d->bus) && d->ready_polls++ < READY_POLLS)
+                return G_SOURCE_CONTINUE;
+        d->ready_timer = 0;
+        if (d->phase == DAEMON_RUNNING)
+                (void)sd_notifyf(0, "READY=1\nSTATUS=Serving %s", store_path(d->store));
+        return G_SOURCE_REMOVE;
+}
+
 /* Everything that is not listed is watched: let people in. */
 static void daemon_attach_store(void *userdata, int r) {
         Daemon *d = userdata;
@@ -195,7 +211,8 @@ static void daemon_attach_store(void *userdata, int r) {
         }
         log_notice("serving %s (%s), %u engines", store_path(d->store), store_filesystem(d->store),
                    g_hash_table_size(d->engines));
-        (void)sd_notifyf(0, "READY=1\nSTATUS=Serving %s", store_path(d->store));
+        if (daemon_tell_ready(d)) /* not yet: after a take-over the bus comes last */
+                d->ready_timer = g_timeout_add(READY_POLL_MS, daemon_tell_ready, d);
 }
 /* ── after a crash ──────────────────────────────────────────────────────── */
 

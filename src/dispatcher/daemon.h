@@ -86,6 +86,7 @@ int bus_open(Daemon *daemon, const char *address, Bus **ret, Failure *failure);
 /* The same without waiting: the connection comes, and the name, when the bus gives them. Never fails. */
 Bus *bus_open_later(Daemon *daemon, const char *address);
 void bus_close(Bus *bus);
+bool bus_is_ready(const Bus *bus); /* the name is ours, or there is no bus */
 void bus_engine_added(Bus *bus, Engine *engine);
 void bus_engine_removed(Bus *bus, const char *id);
 void bus_engine_changed(Bus *bus, Engine *engine); /* State, StateDetail, Pid */
