@@ -3,11 +3,19 @@
 
 #include "dispatcher/stamp.h"
 
+#include "shared/fd.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <glib.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
+
+#define DEPTH_MAX 256u
 
 static GMutex lock;
 
@@ -90,6 +98,42 @@ int directory_set_origin(int fd, const char *locator, uint64_t parent, uint32_t 
         struct origin origin = {.locator = locator, .parent = parent, .name = name};
 
         return directory_change(fd, change_origin, &origin);
+}
+
+static bool is_where_it_was_listed(int fd, int parent, const struct stamp *stamp) {
+        char link[32], path[PATH_MAX];
+        const char *name;
+        uint64_t id;
+        ssize_t n;
+
+        (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        n = readlink(link, path, sizeof path - 1);
+        if (n < 0 || stamp_directory(parent, &id) < 0)
+                return true; /* as far as can be told */
+        path[n] = '\0';
+        name = strrchr(path, '/');
+        return id == stamp->parent && name && stamp_name(name + 1) == stamp->name;
+}
+
+bool directory_was_moved(int fd) {
+        autoclose int at = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        bool moved = false, end = false;
+
+        for (unsigned depth = 0; at >= 0 && !end && depth < DEPTH_MAX; depth++) {
+                int parent = openat(at, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                struct stamp stamp = STAMP_INIT;
+                struct stat st;
+                int r = parent < 0 || fstat(at, &st) < 0 ? -errno : stamp_read(at, st.st_ino, &stamp);
+
+                /* In a directory of the user's own; or away from where it was. At the prefix nothing was. */
+                moved = r == -ENODATA ||
+                        (r == 0 && stamp.parent != 0 && !is_where_it_was_listed(at, parent, &stamp));
+                end = moved || r < 0 || stamp.parent == 0;
+                stamp_clear(&stamp);
+                fd_close(at);
+                at = parent;
+        }
+        return moved;
 }
 
 int directory_give_up(int fd) {

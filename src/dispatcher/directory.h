@@ -18,5 +18,7 @@ int directory_set_listed(int fd);
 int directory_set_dirty(int fd, bool dirty);
 /* It is another one of the remote's now, or has another place: DIRTY when the locator differs. */
 int directory_set_origin(int fd, const char *locator, uint64_t parent, uint32_t name);
+/* Has a user moved it, or a directory above it, away from where the remote has it? */
+bool directory_was_moved(int fd);
 /* It is a user's own from now on. */
 int directory_give_up(int fd);

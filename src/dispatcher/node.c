@@ -171,6 +171,22 @@ void node_changed(Node *node) {
 
 /* ── the end of a listing ───────────────────────────────────────────────── */
 
+/* One that was not listed yet, that a user has moved, and that the remote does not have any more, again and
+ * again: nobody's listing will take it away, and nothing will ever come into it. It is the user's. */
+static bool node_give_up(Node *node) {
+        autoclose int fd = -1;
+
+        if (node->refresh || node->r != -ENOENT || node->retry_s == RETRY_FIRST_S)
+                return false;
+        fd = handle_open(store_root(node->lister->o->store), &node->handle, O_RDONLY | O_DIRECTORY);
+        if (fd < 0 || !directory_was_moved(fd) || directory_give_up(fd) < 0)
+                return false;
+        (void)fan_group_unwatch_directory(node->lister->o->group, fd);
+        log_about(LOG_NOTICE, node->engine, node->locator, "a directory that was moved here before it was listed is "
+                  "gone from the remote: it stays empty");
+        return true;
+}
+
 static void node_failed(Node *node) {
         const Engine *engine = node_engine(node);
         bool no_login = node->r == -EACCES && engine && engine_needs_login(engine);
@@ -194,6 +210,11 @@ static void node_failed(Node *node) {
                 node_free(node, false);
                 return;
         }
+        if (node_give_up(node)) {
+                node_free(node, true);
+                return;
+        }
+        node->begun_before = true; /* what came of it may be gone by then */
         node_wait(node, (int64_t)node->retry_s * G_USEC_PER_SEC);
         node->retry_s = MIN(node->retry_s * 2, RETRY_LIMIT_S);
 }

@@ -3,6 +3,7 @@
 """What test_changes does not do on each file system, since it takes its time."""
 
 import os
+import shutil
 import time
 
 import test_changes
@@ -52,6 +53,40 @@ class Polled(test_changes.WebChanges):
                                          check=False)
             self.assertNotEqual(result.returncode, 0, bad)
             self.assertIn('refresh is 0, or from 10 to 2592000 seconds', result.stderr)
+
+
+class Complete(GateTest):
+
+    def test_complete_during_a_poll(self):
+        """A refresh by the clock may bring a directory at any moment, and be killed before the daemon itself
+        knows of it: so the next start must look for such, or it would be read as empty."""
+        engine = self.gated({'d/f': b'x'}, refresh='10')
+        complete = self.store.file('.cloudsync/complete')
+        if self.store.fs != 'btrfs':  # there by a clean stop alone
+            wait_until(lambda: os.path.exists(complete), 'nothing is pending')
+        self.gate.rule(engine + '/d/', 'hold')
+        self.gate.wait_waiting()
+        self.assertFalse(os.path.exists(complete), 'what is new may be unlisted at any moment')
+        self.gate.release()
+        if self.store.fs != 'btrfs':
+            wait_until(lambda: os.path.exists(complete), 'nothing is pending again')
+
+
+class Orphan(GateTest):
+
+    def test_moved_before_it_was_listed_and_gone(self):
+        """A user moves a directory that is not here yet, and the remote removes it: in the end it is the user's,
+        and keeps nobody waiting for it."""
+        name = self.unique()
+        self.gate.rule(name + '/d/', 'hold')
+        self.gated({'d/f': b'x', 'stays': b'x'}, wait=None)
+        self.gate.wait_waiting()
+        os.rename(self.file('d'), self.store.file('mine'))
+        shutil.rmtree(os.path.join(self.gate.root, name, 'd'))
+        self.gate.release()
+        self.store.wait_state(name)
+        self.assertEqual(isolated(lambda: os.listdir(self.store.file('mine'))), [])
+        put(self.store.file('mine/own'), b'own')
 
 
 if __name__ == '__main__':

@@ -153,22 +153,5 @@ class Pinned(CloudsyncTest):
         finish(holder, input=b'go\n')
 
 
-class Poll(GateTest):
-
-    def test_complete_during_a_poll(self):
-        """A refresh by the clock may bring a directory at any moment, and be killed before the daemon itself
-        knows of it: so the next start must look for such, or it would be read as empty."""
-        engine = self.gated({'d/f': b'x'}, refresh='10')
-        complete = self.store.file('.cloudsync/complete')
-        if self.store.fs != 'btrfs':  # there by a clean stop alone
-            wait_until(lambda: os.path.exists(complete), 'nothing is pending')
-        self.gate.rule(engine + '/d/', 'hold')
-        self.gate.wait_waiting()
-        self.assertFalse(os.path.exists(complete), 'what is new may be unlisted at any moment')
-        self.gate.release()
-        if self.store.fs != 'btrfs':
-            wait_until(lambda: os.path.exists(complete), 'nothing is pending again')
-
-
 if __name__ == '__main__':
     main()
