@@ -202,9 +202,9 @@ struct cs_host {
          * called, a directory is listed once a second at the most. */
         void (*changed)(const struct cs_host *host, const char *locator);
 
-        /* (Hosts may lack it: see struct_size.) What the engine is in now, until the next call. Good
-         * is assumed until something else is said. `text`: a sentence for people,
-         * shown as the engine's state (why a login is needed, or, while all is well, what it
+        /* What the engine is in now, until the next call. (Older hosts lack it: see
+         * struct_size.) Good is assumed until something else is said. `text`: a sentence for
+         * people, shown as the engine's state (why a login is needed, or, while all is well, what it
          * is busy with: "120,000 entries listed"), or NULL; no credentials, no newline; at
          * most one a second. Also from within open(). */
         void (*condition)(const struct cs_host *host, enum cs_condition condition,
@@ -255,8 +255,8 @@ struct cs_engine_ops {
          * the request is alive during the call. May be NULL. */
         void (*cancel)(void *instance, struct cs_request *request);
 
-        /* Optional; an engine whose struct_size ends before has no login. One step of a login. `text`: what the person brought (FINISH), otherwise ""; valid
-         * UTF-8, at most CS_LOGIN_TEXT_MAX bytes. `reply`: a buffer of `size`
+        /* Optional; an engine whose struct_size ends before has no login. One step of a
+         * login. `text`: what the person brought (FINISH), otherwise ""; valid UTF-8, at most CS_LOGIN_TEXT_MAX bytes. `reply`: a buffer of `size`
          * (CS_LOGIN_REPLY_MAX) bytes, empty at first: the URL (BEGIN), otherwise a sentence
          * that says what happened, above all when it failed. 0 or a negative errno. May
          * block, with CS_ENGINE_NONBLOCKING as well: it has a thread to itself, one call at a
