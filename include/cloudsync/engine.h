@@ -204,9 +204,9 @@ struct cs_host {
 
         /* What the engine is in now, until the next call. (Older hosts lack it: see
          * struct_size.) Good is assumed until something else is said. `text`: a sentence for
-         * people, shown as the engine's state (why a login is needed, or, while all is well, what it
-         * is busy with: "120,000 entries listed"), or NULL; no credentials, no newline; at
-         * most one a second. Also from within open(). */
+         * people, shown as the engine's state (why a login is needed, or, while all is well,
+         * what it is busy with: "120,000 entries listed"), or NULL; no credentials, no
+         * newline; at most one a second. Also from within open(). */
         void (*condition)(const struct cs_host *host, enum cs_condition condition,
                           const char *text);
 };
@@ -256,14 +256,15 @@ struct cs_engine_ops {
         void (*cancel)(void *instance, struct cs_request *request);
 
         /* Optional; an engine whose struct_size ends before has no login. One step of a
-         * login. `text`: what the person brought (FINISH), otherwise ""; valid UTF-8, at most CS_LOGIN_TEXT_MAX bytes. `reply`: a buffer of `size`
-         * (CS_LOGIN_REPLY_MAX) bytes, empty at first: the URL (BEGIN), otherwise a sentence
-         * that says what happened, above all when it failed. 0 or a negative errno. May
-         * block, with CS_ENGINE_NONBLOCKING as well: it has a thread to itself, one call at a
-         * time for each instance, beside all other operations. FINISH may come to another process
-         * than BEGIN did: say then that the login has to be begun again. A login that came or
-         * went is told by host->condition() before this returns. LOGOUT always forgets, also
-         * when the remote cannot be told. */
+         * login. `text`: what the person brought (FINISH), otherwise ""; valid UTF-8, at most
+         * CS_LOGIN_TEXT_MAX bytes. `reply`: a buffer of `size` (CS_LOGIN_REPLY_MAX) bytes,
+         * empty at first: the URL (BEGIN), otherwise a sentence that says what happened, above
+         * all when it failed. 0 or a negative errno. May block, with CS_ENGINE_NONBLOCKING as
+         * well: it has a thread to itself, one call at a time for each instance, beside all
+         * other operations. FINISH may come to another process than BEGIN did: say then that
+         * the login has to be begun again. A login that came or went is told by
+         * host->condition() before this returns. LOGOUT always forgets, also when the remote
+         * cannot be told. */
         int (*login)(void *instance, enum cs_login_step step, const char *text, char *reply,
                      size_t size);
 };
