@@ -410,12 +410,14 @@ class Dropbox(DropboxChanges):
         def everything():
             found = {}
             for path in glob.glob(self.file('*/*')):
-                found[os.path.relpath(path, self.file())] = self.read(path)
+                result = run(['cat', '--', path], check=False)
+                if result.returncode == 0:  # else it is gone, here or at the remote, since it was found
+                    found[os.path.relpath(path, self.file())] = result.stdout
             return found
         def settled():
             found = everything()
             return all(text.encode() in (found.get(path[1:]) or b'') or
-                       any(text.encode() == data for data in found.values())
+                       any(data.startswith(text.encode()) for data in found.values())  # users append
                        for path, text in remote.items())
         wait_until(settled, 'each file of the remote is here', 60)
         found = everything()
@@ -523,7 +525,8 @@ class Told(RawTest):
             most = max(most, len(at_once))
             if len(asked) % 500 < 16:
                 before = min(before, self.rss())
-                self.assertLess(self.rss() - before, 4 * MIB + 100 * count)
+                if SLOW == 1:  # a sanitizer keeps what is freed
+                    self.assertLess(self.rss() - before, 4 * MIB + 100 * count)
             for message in at_once:
                 channel.entries(message['request'], root if message['locator'] == '' else [])
                 channel.done(message['request'])
