@@ -81,6 +81,8 @@ static enum settled settle_quietly(FanGroup *group, int fd, struct stamp *stamp)
         if (fan_group_silence(group, fd, true) < 0)
                 return HELD;
         if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
+                /* A refresh that wanted a claim may have had it heard again just before. */
+                (void)fan_group_silence(group, fd, true);
                 if (settle_stamp(fd, stamp, STAMP_WHOLE) == 0)
                         return SETTLED;
                 (void)fcntl(fd, F_SETLEASE, F_RDLCK);
