@@ -14,7 +14,7 @@ from cloud import STORE, Cloud, result  # pylint: disable=wrong-import-position
 
 PER_FILESYSTEM = True
 TIMEOUT = 1200
-SHORT = ['test_kill', 'test_reload', 'test_reboot']
+SHORT = ['test_kill_all', 'test_kill_worker', 'test_reboot']
 
 
 class CloudsyncUnit(unittest.TestCase):
