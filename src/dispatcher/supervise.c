@@ -306,13 +306,12 @@ static pid_t clone_worker(void) {
         return (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
 }
 
-static void set_watchdog_pid(void) {
-        char text[24];
-
-        if (!getenv("WATCHDOG_PID"))
-                return;
-        (void)snprintf(text, sizeof text, "%d", (int)getpid());
-        (void)setenv("WATCHDOG_PID", text, 1);
+/* In the worker: the watchdog is fed by it. WATCHDOG_PID= names the supervisor; without it, whoever
+ * has WATCHDOG_USEC= is meant. (The worker's pid there would not do: libsystemd remembers a process's
+ * pid once it has asked, as sd_listen_fds() does in the supervisor, and clone_worker() does not
+ * make it forget.) */
+static void take_watchdog(void) {
+        (void)unsetenv("WATCHDOG_PID");
 }
 
 static void worker_signals(void) {
@@ -462,7 +461,7 @@ int supervise(int argc, char **argv, supervised_main_fn worker) {
                         if (getppid() != self)
                                 _exit(1);
                         worker_signals();
-                        set_watchdog_pid();
+                        take_watchdog();
                         exit(worker(argc, argv, &v.s));
                 }
                 if (pid < 0) { /* out of memory or processes: that may pass, and readers wait */

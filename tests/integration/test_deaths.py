@@ -48,14 +48,19 @@ class Deaths(OutliveTest):
         """At once: the service manager counts from the last worker's sign of life, which may be
         as old as the interval between two."""
         self.store.stop()
-        self.addCleanup(self.store.restart)
         environment = self.store.environment
         self.store.environment = lambda: dict(environment(), WATCHDOG_USEC='60000000', WATCHDOG_PID='1')
-        self.addCleanup(delattr, self.store, 'environment')
-        self.store.start()
+        self.addCleanup(self.store.__dict__.pop, 'environment', None)
+        kept = {}
+        self.store.start(fd_store=kept)
         self.store.notifications()
         self.store.kill_worker()
         wait_until(lambda: 'WATCHDOG=1' in self.store.notifications(), 'a sign of life', 10)
+        self.store.kill_both()
+        self.store.start(fd_store=kept, wait=False)
+        wait_until(lambda: 'WATCHDOG=1' in self.store.notifications(), 'one after a start from the fd store', 10)
+        del self.store.environment
+        self.store.restart()
 
     def test_killed_while_it_starts(self):
         """Each new worker is killed a little later than the one before."""
