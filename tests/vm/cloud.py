@@ -39,6 +39,7 @@ class Cloud:
         if device is None:
             m.run('cloudsyncctl', 'store', 'create', '--size', '512M', '--fs', fs, self.device)
         m.run('systemctl', 'enable', '--now', 'cloudsync.service', timeout=200)
+        m.run('sync', '-f', '/etc')  # a power cut must find the configuration
 
     def tree(self, name, files=120, big=2, seed=1):
         """A tree at the server: small files in a few directories, and some of megabytes. Returns
