@@ -31,6 +31,7 @@
  * to serve is replaced at once, however often: readers wait. */
 #define WAIT_FIRST_MS 1u
 #define WAIT_LIMIT_MS 1000u
+#define WAIT_LIMIT_KILLED_MS 20u /* by SIGKILL, which is no fault of the worker's */
 #define GOOD_RUN_MS 100
 /* A start that fails, of a service that is started again and again. */
 #define FAILED_START_MS 1000u
@@ -388,6 +389,7 @@ static int wait_for(struct supervisor *v, pid_t pid) {
 
 /* Between two workers: not faster than they can live. Signals cut it short. */
 static void pause_after(struct supervisor *v, const struct timespec *began) {
+        const unsigned limit_ms = v->s.died_of == SIGKILL ? WAIT_LIMIT_KILLED_MS : WAIT_LIMIT_MS;
         struct timespec now, wait;
         int number;
 
@@ -396,7 +398,7 @@ static void pause_after(struct supervisor *v, const struct timespec *began) {
             v->wait_ms == 0)
                 v->wait_ms = WAIT_FIRST_MS;
         else
-                v->wait_ms = v->wait_ms * 2 > WAIT_LIMIT_MS ? WAIT_LIMIT_MS : v->wait_ms * 2;
+                v->wait_ms = v->wait_ms * 2 > limit_ms ? limit_ms : v->wait_ms * 2;
         wait = (struct timespec){.tv_sec = v->wait_ms / 1000, .tv_nsec = (long)(v->wait_ms % 1000) * 1000000};
         do
                 number = sigtimedwait(&v->signals, NULL, &wait);
