@@ -177,8 +177,9 @@ class Many(DropboxTest):
         listed = self.store.engine_property(name, 'DirectoriesListed')
         self.assertGreaterEqual(listed, self.COUNT // 250 + 2)
         self.assertTrue([1 for done, left in seen if 0 < done < listed and left > 0], 'on the way: %s' % seen)
-        self.assertLess(after[0] - before[0], 64 * SLOW)
-        self.assertLess(after[1] - before[1], 64 * SLOW)
+        if SLOW == 1:  # a sanitizer keeps what is freed
+            self.assertLess(after[0] - before[0], 64)
+            self.assertLess(after[1] - before[1], 64)
         self.assertEqual(len(self.names('many')), (self.COUNT + 249) // 250)
         self.assertEqual(len(self.names('many', 'D0007')), 250)
         self.assertCold(self.file('many', 'D0007', self.names('many', 'D0007')[0]))
