@@ -20,7 +20,6 @@ from cloud import OUTSIDE, STORE, Cloud  # pylint: disable=wrong-import-position
 
 PER_FILESYSTEM = True
 TIMEOUT = 1200
-SHORT = ['test_']
 MOMENTS = 16
 
 
