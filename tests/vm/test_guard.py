@@ -10,7 +10,7 @@ import unittest
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'integration'))
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import,wrong-import-position
-from cloud import STORE, Cloud  # pylint: disable=wrong-import-position
+from cloud import STORE, Cloud, result  # pylint: disable=wrong-import-position
 from machine import OUTSIDE  # pylint: disable=wrong-import-position
 
 PER_FILESYSTEM = True
@@ -19,7 +19,9 @@ SHORT = ['test_all_killed', 'test_open_and_waiting_when_all_are_killed']
 
 GUARD = '/usr/libexec/cloudsync-guard'
 HELPER = ['python3', '-I', '/usr/lib/cloudsync-vm/guard.py']
+STORMER = ['python3', '-I', '/usr/lib/cloudsync-vm/storm.py']
 LSM = 'lsm=landlock,lockdown,yama,integrity,apparmor,bpf'
+SECONDS = float(os.environ.get('CLOUDSYNC_STORM_SECONDS') or 60)
 
 
 class Guard(unittest.TestCase):
@@ -212,6 +214,76 @@ class Guard(unittest.TestCase):
         self.kill()
         self.assertEqual(self.tell('read', str(len(absent)), *absent), {'zeros': len(absent)})
         self.assertEqual(m.run(GUARD, 'status', check=False).returncode, 3)
+
+
+class Storm(unittest.TestCase):
+    """The service under systemd, of which nothing is kept when it is killed: no fd store."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.world = World('guard-storm')
+        try:
+            cls.cloud = Cloud(cls.world, guard=True)
+            cls.machine = cls.cloud.machine
+            cls.machine.boot(LSM)
+            cls.machine.write('/etc/systemd/system/cloudsync.service.d/forgets.conf',
+                              '[Service]\nFileDescriptorStoreMax=0\n')
+            cls.machine.run('systemctl', 'daemon-reload')
+            cls.cloud.set_up()
+            cls.plan = cls.plan_storm()
+        except BaseException:
+            print(cls.world.logs(), file=sys.stderr)
+            cls.world.close()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.world.close()
+
+    @classmethod
+    def plan_storm(cls):
+        """Two trees at the server. No zero runs in them: any is a hole's."""
+        trees = cls.cloud.trees
+        trees['whole'] = {'d%d/f%d' % (i % 7, i): noise((1, 100, 4096, 5000, 70000, 200000, 1100000, 2 << 20)[i % 8], i)
+                          for i in range(48)}
+        trees['ranges'] = {'video%d' % i: noise(3 << 20, i) for i in range(4)}
+        for name, tree in trees.items():
+            for path, data in tree.items():
+                put(os.path.join(cls.cloud.web.root, name, path), data, mtime=1600000000)
+        cls.machine.write('/var/lib/plan.json', json.dumps({
+            name: {'url': 'http://%s:%d/json/%s/' % (OUTSIDE, cls.cloud.web.port, name), 'files': sorted(tree)}
+            for name, tree in trees.items()}))
+        return '/var/lib/plan.json'
+
+    def storm(self, *options):
+        job = self.machine.start(*STORMER, self.plan, STORE, str(SECONDS), *options, timeout=SECONDS + 600)
+        told = result(job, (SECONDS + 660) * SLOW)
+        print('# %s' % {k: len(v) if isinstance(v, list) else v for k, v in told.items()}, file=sys.stderr)
+        return told
+
+    def test_storm(self):
+        self.assertIn('bpf', json.loads(self.machine.run('cloudsyncctl', '--json', 'status').stdout)['layers'])
+        # (`status` says "fdstore" all the same: the daemon is not told that systemd keeps nothing.)
+        self.assertEqual(self.machine.sh('systemctl show -p NFileDescriptorStore --value cloudsync.service'), '0')
+        told = self.storm()
+        self.assertEqual((told['wrong'], told['stuck']), ([], []))
+        self.assertLessEqual(set(told['failed']), {'EPERM', 'EIO', 'ENOENT'}, told)
+        self.assertGreaterEqual(told['kills'], SECONDS / 10)
+        self.assertGreater(told['failed'].get('EPERM', 0) + told['killed'], 0, 'the guard had nothing to do')
+        self.assertGreater(told['afterwards'], 0)
+        self.assertGreater(told['generation'], 0)
+        n = told['generation']
+        files = {'%s%d/%s' % (kind, n, p): [len(d), digest(d)]
+                 for kind, tree in self.cloud.trees.items() for p, d in tree.items()}
+        self.machine.write('/var/lib/manifest-storm.json', json.dumps(files))
+        told = self.cloud.read_all('/var/lib/manifest-storm.json')
+        self.assertEqual((told['wrong'], told['failed'], told['right']), ([], [], len(files)))
+
+    def test_storm_without_the_guard(self):
+        """That it is the guard: without it the same storm gives zeros, soon."""
+        self.machine.run(GUARD, 'unload')
+        self.addCleanup(self.machine.run, GUARD, 'load')
+        self.assertNotEqual(self.storm('--until-wrong')['wrong'], [])
 
 
 if __name__ == '__main__':
