@@ -5,8 +5,10 @@ import hashlib
 import json
 import os
 import random
+import sys
+import unittest
 
-from harness import FS, Web, noise, put, wait_until, zero_runs
+from harness import FS, Web, World, noise, put, wait_until, zero_runs
 from machine import OUTSIDE, Machine
 
 STORE = '/srv/cloud'
@@ -92,3 +94,28 @@ class Cloud:
 
 def result(job, timeout=300):
     return json.loads(job.result(timeout).stdout)
+
+
+class CloudCase(unittest.TestCase):
+    """One machine for all cases of a class: booted, with a store that the service serves."""
+
+    MACHINE = {}  # for Machine()
+    BOOT = ''     # for Machine.boot()
+
+    @classmethod
+    def setUpClass(cls):
+        cls.world = World(cls.__name__.lower())
+        cls.addClassCleanup(cls.world.close)
+        try:
+            cls.cloud = Cloud(cls.world, **cls.MACHINE)
+            cls.machine = cls.cloud.machine
+            cls.machine.boot(cls.BOOT)
+            cls.prepare()
+        except BaseException:
+            print(cls.world.logs(), file=sys.stderr)
+            raise
+
+    @classmethod
+    def prepare(cls):
+        """After the boot."""
+        cls.cloud.set_up()

@@ -5,12 +5,11 @@
 import json
 import os
 import sys
-import unittest
 
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'integration'))
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import,wrong-import-position
-from cloud import STORE, Cloud, result  # pylint: disable=wrong-import-position
+from cloud import STORE, CloudCase, result  # pylint: disable=wrong-import-position
 from machine import OUTSIDE  # pylint: disable=wrong-import-position
 
 PER_FILESYSTEM = True
@@ -24,29 +23,19 @@ LSM = 'lsm=landlock,lockdown,yama,integrity,apparmor,bpf'
 SECONDS = float(os.environ.get('CLOUDSYNC_STORM_SECONDS') or 60)
 
 
-class Guard(unittest.TestCase):
-    """One machine, booted with the guard; each case begins with a daemon that was started by
-    hand (so that no service manager's fd store is there) and serves."""
+class Guard(CloudCase):
+    """Booted with the guard; each case begins with a daemon that was started by hand (so that no
+    service manager's fd store is there) and serves."""
+
+    MACHINE = {'guard': True}
+    BOOT = LSM
 
     @classmethod
-    def setUpClass(cls):
-        cls.world = World('guard')
-        try:
-            cls.cloud = Cloud(cls.world, guard=True)
-            cls.machine = cls.cloud.machine
-            cls.machine.boot(LSM)
-            cls.cloud.set_up()
-            # Nor may the bus start it.
-            cls.machine.run('systemctl', 'mask', '--now', 'cloudsync.service')
-            cls.machine.run('systemctl', 'enable', 'cloudsync-guard.service')
-        except BaseException:
-            print(cls.world.logs(), file=sys.stderr)
-            cls.world.close()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.world.close()
+    def prepare(cls):
+        super().prepare()
+        # Nor may the bus start it.
+        cls.machine.run('systemctl', 'mask', '--now', 'cloudsync.service')
+        cls.machine.run('systemctl', 'enable', 'cloudsync-guard.service')
 
     def setUp(self):
         self.machine.sh('rm -f /run/held /run/dead /run/over /run/far')
@@ -216,29 +205,19 @@ class Guard(unittest.TestCase):
         self.assertEqual(m.run(GUARD, 'status', check=False).returncode, 3)
 
 
-class Storm(unittest.TestCase):
+class Storm(CloudCase):
     """The service under systemd, of which nothing is kept when it is killed: no fd store."""
 
-    @classmethod
-    def setUpClass(cls):
-        cls.world = World('guard-storm')
-        try:
-            cls.cloud = Cloud(cls.world, guard=True)
-            cls.machine = cls.cloud.machine
-            cls.machine.boot(LSM)
-            cls.machine.write('/etc/systemd/system/cloudsync.service.d/forgets.conf',
-                              '[Service]\nFileDescriptorStoreMax=0\n')
-            cls.machine.run('systemctl', 'daemon-reload')
-            cls.cloud.set_up()
-            cls.plan = cls.plan_storm()
-        except BaseException:
-            print(cls.world.logs(), file=sys.stderr)
-            cls.world.close()
-            raise
+    MACHINE = {'guard': True}
+    BOOT = LSM
 
     @classmethod
-    def tearDownClass(cls):
-        cls.world.close()
+    def prepare(cls):
+        cls.machine.write('/etc/systemd/system/cloudsync.service.d/forgets.conf',
+                          '[Service]\nFileDescriptorStoreMax=0\n')
+        cls.machine.run('systemctl', 'daemon-reload')
+        super().prepare()
+        cls.plan = cls.plan_storm()
 
     @classmethod
     def plan_storm(cls):

@@ -5,37 +5,19 @@ and a clean reboot with files open."""
 
 import os
 import sys
-import unittest
 
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'integration'))
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import,wrong-import-position
-from cloud import STORE, Cloud, result  # pylint: disable=wrong-import-position
+from cloud import STORE, CloudCase, result  # pylint: disable=wrong-import-position
 
 PER_FILESYSTEM = True
 TIMEOUT = 1200
 SHORT = ['test_kill_all', 'test_kill_worker', 'test_reboot']
 
 
-class CloudsyncUnit(unittest.TestCase):
-    """One machine for all tests, which begin and end with the service running."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.world = World('unit')
-        try:
-            cls.cloud = Cloud(cls.world)
-            cls.machine = cls.cloud.machine
-            cls.machine.boot()
-            cls.cloud.set_up()
-        except BaseException:
-            print(cls.world.logs(), file=sys.stderr)
-            cls.world.close()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.world.close()
+class CloudsyncUnit(CloudCase):
+    """The cases begin and end with the service running."""
 
     def setUp(self):
         self.addCleanup(self.machine.run, 'systemctl', 'start', 'cloudsync.service', check=False)
