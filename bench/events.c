@@ -56,7 +56,7 @@ static void print_all(const int64_t *took, long n) {
                 printf("%" PRId64 "\n", took[i]);
 }
 
-static int answer(const char *dir) {
+_Noreturn static void answer(const char *dir) {
         int group = fanotify_init(FAN_CLASS_PRE_CONTENT | FAN_CLOEXEC | FAN_UNLIMITED_QUEUE,
                                   O_RDONLY | O_LARGEFILE | O_CLOEXEC);
         char buffer[4096] __attribute__((aligned(8)));
@@ -173,7 +173,7 @@ int main(int argc, char **argv) {
         long n = argc > 3 ? atol(argv[3]) : 0;
 
         if (strcmp(verb, "answer") == 0)
-                return answer(argv[2]);
+                answer(argv[2]);
         if (strcmp(verb, "pread") == 0 && n > 0 && argc > 4 && atol(argv[4]) > 0)
                 return reads(argv[2], n, (size_t)atol(argv[4]));
         if (strcmp(verb, "opens") == 0 && n > 0)

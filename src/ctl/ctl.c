@@ -10,7 +10,8 @@
 
 #include "ctl/format.h"
 
-static void print_line(const char *before, const char *format, va_list ap) {
+static void __attribute__((format(printf, 2, 0)))
+print_line(const char *before, const char *format, va_list ap) {
         g_autofree char *text = g_strdup_vprintf(format, ap);
         g_autofree char *clean = format_text(text);
 

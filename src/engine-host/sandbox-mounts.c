@@ -130,12 +130,10 @@ static bool by_device(const struct mount_line *line, void *userdata) {
 /* Detaches every mount of the filesystem that is mounted at `path`, if one is. */
 static int hide(const char *path) {
         struct search at = {0};
-        uint64_t id;
-        int r = mount_at(path, &id);
+        int r = mount_at(path, &at.id);
 
         if (r <= 0)
                 return r < 0 ? fail("examining", path, -r) : 0;
-        at.id = id;
         r = each_mount(by_id, &at);
         if (r <= 0)
                 return fail("finding the mount at", path, r < 0 ? -r : ENOENT);

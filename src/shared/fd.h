@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Descriptors that close themselves. */
+/* Descriptors that close themselves. One may be held for its own sake: no warning where it is. */
 
 #include <errno.h>
 #include <unistd.h>
 
-#define autoclose __attribute__((cleanup(fd_cleanup)))
+#define autoclose __attribute__((cleanup(fd_cleanup), unused))
 
 /* Closes `fd` when it is one, keeps errno, returns -1: `fd = fd_close(fd)`. */
 static inline int fd_close(int fd) {

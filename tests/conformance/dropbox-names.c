@@ -49,7 +49,6 @@ static void test_first_listing(void) {
 }
 
 static void test_names(void) {
-        g_autofree char *names = NULL, *longest = NULL;
         struct box auto_box *box = NULL;
         g_autoptr(GString) name = g_string_new(NULL);
         struct cs_request auto_request *list = NULL;

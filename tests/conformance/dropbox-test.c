@@ -52,7 +52,7 @@ static json_object *ask(const char *body) {
         return o;
 }
 
-static json_object *control_va(const char *format, va_list args) {
+static json_object *G_GNUC_PRINTF(1, 0) control_va(const char *format, va_list args) {
         g_autofree char *text = g_strdup_vprintf(format, args);
         g_autofree char *body = g_strdup_printf("[%s]", g_strdelimit(text, "'", '"'));
 
@@ -176,7 +176,7 @@ struct box *box_new_list(bool login, const char *const *settings) {
         return box;
 }
 
-struct box *box_new(bool login, ...) {
+struct box *box_new(int login, ...) {
         g_autoptr(GPtrArray) settings = g_ptr_array_new();
         const char *s;
         va_list args;

@@ -38,7 +38,7 @@ void context_hosts(void);
 /* A fresh account. */
 void account_clear(void);
 /* settings: key, value, …, NULL on top of the server's. `login`: with credentials. */
-struct box *box_new(bool login, ...) G_GNUC_NULL_TERMINATED;
+struct box *box_new(int login, ...) G_GNUC_NULL_TERMINATED;
 struct box *box_new_list(bool login, const char *const *settings);
 /* Closes and opens the same engine again: a restart. */
 void box_restart(struct box *box);

@@ -467,10 +467,8 @@ static int decide_reopen(const struct fan_event *event, void *data) {
         return pwrite(fd, "remote", 6, 0) == 6 ? 0 : -EIO;
 }
 
-static int read_remote(const char *path, int fd) {
+static int read_remote(int fd) {
         char buffer[6];
-        if (fd < 0)
-                fd = open(path, O_RDONLY);
         if (fd < 0 || pread(fd, buffer, 6, 0) != 6)
                 return fail();
         return memcmp(buffer, "remote", 6) == 0 ? 0 : -EBADMSG;
@@ -486,7 +484,8 @@ static int do_elsewhere(void *data) {
                 return fail();
         if (d->open_flags && mount(NULL, bind, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0)
                 return fail();
-        return read_remote(LOOP_DIRECTORY "/bind/bound", -1);
+        autoclose int fd = open(LOOP_DIRECTORY "/bind/bound", O_RDONLY);
+        return read_remote(fd);
 }
 
 static void test_elsewhere(struct loop_place *place) {
@@ -509,7 +508,7 @@ static int do_deleted(void *data) {
         autoclose int fd = open(d->path, O_RDONLY);
         if (fd < 0 || unlink(d->path) < 0)
                 return fail();
-        return read_remote(NULL, fd);
+        return read_remote(fd);
 }
 
 static void test_deleted(struct loop_place *place) {

@@ -50,7 +50,7 @@ void loop_init(int *argc, char ***argv, unsigned timeout_seconds) {
         g_test_init(argc, argv, NULL);
 }
 
-static int run_command(const char *format, va_list args) {
+static int G_GNUC_PRINTF(1, 0) run_command(const char *format, va_list args) {
         g_autofree char *command = g_strdup_vprintf(format, args);
         g_autofree char *quiet = g_strdup_printf("{ %s\n} >" LOOP_DIRECTORY "/command.log 2>&1", command);
         int status = system(quiet);

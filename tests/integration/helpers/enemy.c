@@ -255,20 +255,21 @@ static int by_clone(int fd, uint64_t size, const char *path) {
  * reading only. A hole reads like zeros: then it would be data, and be zeros for everybody. */
 static int by_dedupe(int fd, uint64_t size, const char *path) {
         static const uint8_t zeros[PAGE * 16];
-        struct {
+        union {
                 struct file_dedupe_range head;
-                struct file_dedupe_range_info info;
+                char room[sizeof(struct file_dedupe_range) + sizeof(struct file_dedupe_range_info)];
         } range = {.head = {.src_length = sizeof zeros, .dest_count = 1}};
+        struct file_dedupe_range_info *info = range.head.info;
         uint64_t at = some_offset(size) / PAGE * PAGE;
         int source = scratch(), r = 0;
         if (source < 0)
                 return -errno;
-        range.info.dest_fd = fd;
-        range.info.dest_offset = at;
+        info->dest_fd = fd;
+        info->dest_offset = at;
         if (pwrite(source, zeros, sizeof zeros, 0) < 0 || fsync(source) < 0 ||
             ioctl(source, FIDEDUPERANGE, &range) < 0)
                 r = -errno;
-        else if (range.info.status == FILE_DEDUPE_RANGE_SAME && range.info.bytes_deduped > 0)
+        else if (info->status == FILE_DEDUPE_RANGE_SAME && info->bytes_deduped > 0)
                 wrong("dedupe", path, at, 0);
         close(source);
         return r < 0 ? r : by_pread(fd, size, path);
@@ -359,7 +360,7 @@ static bool some_file(const char *directory, char path[1024], unsigned char type
                         skip--;
                         n = 0;
                 }
-                snprintf(names[n++], sizeof names[0], "%s", d->d_name);
+                strcpy(names[n++], d->d_name);
         }
         closedir(dir);
         if (n == 0)
