@@ -138,9 +138,13 @@ static void dirfs_list(void *instance, struct cs_request *request, const char *l
         while (r != -ECANCELED && (errno = 0, de = readdir(dir))) {
                 if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
                         continue;
-                if (fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                        continue; /* gone since readdir */
-                if (make_entry(de->d_name, &st, &entry, version))
+                if (fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+                        if (errno == ENOENT)
+                                continue; /* gone since readdir */
+                        /* There, and no more can be said of it: to leave it out would remove it. */
+                        entry = (struct cs_entry){.kind = CS_KIND_UNKNOWN, .name = de->d_name};
+                        r = d->host->entry(d->host, request, &entry);
+                } else if (make_entry(de->d_name, &st, &entry, version))
                         r = d->host->entry(d->host, request, &entry);
                 errno = 0;
         }

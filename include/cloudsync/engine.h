@@ -79,6 +79,10 @@ struct cs_host;
 enum cs_kind {
         CS_KIND_FILE = 1,
         CS_KIND_DIRECTORY = 2,
+        /* list only: something of this name is there, and more cannot be told of it (access is refused, the
+         * answer makes no sense). Nothing is made for it, and what is here of it stays: an
+         * entry that is left out of a listing counts as removed. A name (and a locator) is all it has. */
+        CS_KIND_UNKNOWN = 3,
 };
 
 /* One object of the remote. Fill it with zeros first, then what you know. */
@@ -241,7 +245,9 @@ struct cs_engine_ops {
         void (*close)(void *instance);
 
         /* Everything in the directory `locator` ("" is the root), in any order,
-         * through host->entry(), then host->done(). */
+         * through host->entry(), then host->done(). What is not told by a list that ends with 0
+         * is not there any more: its file is removed here, unless a user changed it. So a
+         * list that could not see all ends with an error, after it has told what it could; it is asked again. */
         void (*list)(void *instance, struct cs_request *request, const char *locator);
 
         /* The object `locator` as it is now: host->entry() once, host->done(). */

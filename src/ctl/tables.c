@@ -45,8 +45,8 @@ static void add_engine(struct table *table, const struct bus_engine *e) {
                 table_note(table, TABLE_YELLOW, note);
         }
         if (e->entries_skipped > 0) {
-                g_autofree char *note = g_strdup_printf("    %s of its entries cannot exist here "
-                                                        "and were skipped: the log names them",
+                g_autofree char *note = g_strdup_printf("    %s of its entries cannot exist here, or cannot "
+                                                        "be had, and were skipped: the log names them",
                                                         format_count(e->entries_skipped, a));
                 table_note(table, TABLE_YELLOW, note);
         }

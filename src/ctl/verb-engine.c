@@ -290,7 +290,7 @@ static void print_engine(const struct ctl *ctl, const struct bus_engine *e) {
                 printf("%-13s%u\n", "Process", e->pid);
         printf("%-13s%s listed, %s to go\n", "Directories", format_count(e->directories_listed, a),
                format_count(e->directories_pending, b));
-        printf("%-13s%s skipped, because they cannot exist here\n", "Entries",
+        printf("%-13s%s skipped, because they cannot exist here, or cannot be had\n", "Entries",
                format_count(e->entries_skipped, a));
         if (e->local_files > 0)
                 printf("%-13s%s times left alone by a change of the remote, %s copies made beside them\n",

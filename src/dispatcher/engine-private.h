@@ -31,8 +31,9 @@ struct EngineRequest {
         bool cancelled; /* nobody wants it: freed with DONE */
         bool tail;      /* a short piece came: nothing may follow in this attempt */
         unsigned bad_answers;
-        uint64_t expected, limit; /* of this attempt: the next DATA offset, and the end */
-        int64_t progress;  /* µs: created, or the last byte or entry */
+        uint64_t expected, limit; /* of this attempt: the next DATA offset, and the end. LIST: entries so far */
+        uint64_t most;            /* LIST: that any attempt brought */
+        int64_t progress;  /* µs: created, or the last byte or entry that was none of an earlier attempt's */
         struct backoff backoff;
         guint timer; /* until it is queued again */
         GList link;  /* in request_waiting() while it waits to be sent */

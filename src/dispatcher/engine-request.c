@@ -161,7 +161,6 @@ static void request_done(EngineRequest *q, int r, uint32_t retry_after_ms, const
         bool again = !e->needs_login &&
                      (error_is_passing(r) ||
                       ((r == -EPROTO || r == -ECANCELED) && ++q->bad_answers < PROTO_TRIES));
-        /* A listing that was reported in part cannot be begun again behind its reader's back. */
         wait = backoff_next(&q->backoff, g_random_int(), retry_after_ms);
         if (!again || now + (int64_t)wait * 1000 - q->progress > engine_deadline(e)) {
                 engine_request_end(q, r, detail);
@@ -412,7 +411,12 @@ int engine_message(void *userdata, const struct channel_message *m, ProviderData
                         provider_data_release(data);
                         return 0;
                 }
-                q->progress = e->progress = g_get_monotonic_time();
+                e->progress = g_get_monotonic_time();
+                q->expected += m->count;
+                if (q->expected > q->most) { /* what is told once more is no progress */
+                        q->most = q->expected;
+                        q->progress = e->progress;
+                }
                 q->entries(q->userdata, data);
                 return 0;
         case CHANNEL_DONE:

@@ -307,6 +307,10 @@ static void finish_done(void *data) {
                 log_about(LOG_WARNING, node->engine, node->locator,
                           "%llu entries cannot exist here, or are a user's own, and were left out",
                           (unsigned long long)node->skipped);
+        if (node->unknown > 0)
+                log_about(LOG_WARNING, node->engine, node->locator,
+                          "%llu entries are at the remote, which tells no more of them: what is here of them stays",
+                          (unsigned long long)node->unknown);
         if (node->full < 0)
                 log_about(LOG_WARNING, node->engine, node->locator, "not all that is new could be brought in: %s; it is "
                           "tried again", strerror(-node->full));
@@ -408,9 +412,10 @@ static void entries_done(void *data) {
         } else if (node->r == 0)
                 node->r = e->r < 0 ? e->r : e->p.r;
         node->skipped += e->p.skipped;
+        node->unknown += e->p.unknown;
         node->busy += e->p.busy;
         if (engine) {
-                engine_count_skipped(engine, e->p.skipped);
+                engine_count_skipped(engine, e->p.skipped + e->p.unknown);
                 engine_count_local(engine, e->p.local, e->p.conflicts);
         }
         if (node->names && node->r == 0) /* of a listing that fails nothing is removed; and it may never end */
@@ -493,7 +498,7 @@ void node_begin(Node *node) {
                 node->walk = g_steal_pointer(&node->walk_after);
         node->resting = node->again = node->ended = false;
         node->r = 0;
-        node->skipped = node->busy = 0;
+        node->skipped = node->unknown = node->busy = 0;
         node->full = 0;
         node->begun = g_get_monotonic_time();
         if (node->names)

@@ -50,7 +50,7 @@ struct Node {
         bool ended;    /* the engine has said all */
         int r;
         char *detail;
-        uint64_t skipped, busy;
+        uint64_t skipped, unknown, busy;
         int full;      /* refresh: -ENOSPC or -EDQUOT: what is new does not all go in */
         bool begun_before; /* an earlier daemon may have listed some of it, which may be gone by now */
         GHashTable *names; /* then, and of a refresh: what the remote has */

@@ -271,14 +271,23 @@ int populate_entries(struct populate *p, const void *data, size_t length) {
                 return 0;
         }
         while ((r = channel_entry_next(data, length, &position, &entry)) > 0) {
-                int q;
+                int q = 0;
 
                 if (!name_is_presentable(entry.name)) {
                         p->skipped++;
                         continue;
                 }
-                q = entry.kind == CS_KIND_DIRECTORY ? put_directory(p, p->directory, &entry)
-                                                    : populate_put_file(p, &entry);
+                switch (entry.kind) {
+                case CS_KIND_FILE:
+                        q = populate_put_file(p, &entry);
+                        break;
+                case CS_KIND_DIRECTORY:
+                        q = put_directory(p, p->directory, &entry);
+                        break;
+                case CS_KIND_UNKNOWN:
+                        p->unknown++;
+                        break;
+                }
                 if (q < 0)
                         populate_error(p, q);
                 if (p->refresh) {

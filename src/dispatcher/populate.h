@@ -22,7 +22,8 @@
  *
  * A name that the remote does not have any more (populate-gone.c) goes to the attic (attic.h), or, when
  * its file has a placeholder elsewhere already (moves.h), takes that one's place, content and all.
- * "Had here" is what the stamp says: parent and name. What a user moved is left where it is.
+ * "Had here" is what the stamp says: parent and name. What a user moved is left where it is. A name of which
+ * the remote tells no more than that it is there (CS_KIND_UNKNOWN) is left as it is, too.
  *
  * What cannot be done because somebody has a file open is counted (`busy`): the directory is
  * refreshed again.
@@ -71,6 +72,7 @@ struct populate {
         GArray *changes;     /* of populate_change */
         GPtrArray *names;    /* refresh: what exists at the remote (populate_name_key()), not owned */
         uint64_t made, skipped;
+        uint64_t unknown;    /* CS_KIND_UNKNOWN */
         uint64_t busy;       /* what could not be brought up to date because it is open */
         uint64_t local, conflicts; /* files that users changed; copies made beside them */
         int r;               /* the first lasting error of the store: ENOSPC, EROFS, EIO */

@@ -45,8 +45,7 @@ static void print_item(const struct item *item, bool with_name) {
 
         (void)gmtime_r(&mtime, &tm);
         (void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &tm);
-        printf("%c%03o %12" G_GUINT64_FORMAT " %s  %s\n", item->kind == CS_KIND_FILE ? '-' : 'd',
-               item->mode, item->size, date,
+        printf("%c%03o %12" G_GUINT64_FORMAT " %s  %s\n", "?-d?"[item->kind], item->mode, item->size, date,
                with_name ? name_printable(item->name, name, sizeof(name)) : "");
         printf("      locator %s%s%s\n", name_printable(item->locator, locator, sizeof(locator)),
                item->version ? "  version " : "",

@@ -134,7 +134,7 @@ static void crawl_error(struct suite *s, const struct answer *a, const char *loc
 static bool crawl(struct suite *s) {
         g_autoptr(GArray) todo = g_array_new(FALSE, FALSE, sizeof(struct directory));
         struct directory root = {"", 0};
-        unsigned entries = 0, skipped = 0, unversioned = 0;
+        unsigned entries = 0, skipped = 0, unversioned = 0, unknown = 0;
 
         g_array_append_val(todo, root);
         for (guint at = 0; at < todo->len && entries < s->max_entries; at++) {
@@ -155,6 +155,7 @@ static bool crawl(struct suite *s) {
 
                         if (item->kind == CS_KIND_DIRECTORY && dir.depth < DEPTH_MAX)
                                 g_array_append_val(todo, sub);
+                        unknown += item->kind == CS_KIND_UNKNOWN;
                         if (item->kind == CS_KIND_FILE) {
                                 unversioned += !item->version;
                                 add_sample(s, item);
@@ -165,6 +166,9 @@ static bool crawl(struct suite *s) {
         if (skipped > 0)
                 check(s, false, "%u entries were out of bounds (see engine.h) and are left out",
                       skipped);
+        if (unknown > 0)
+                printf("note %u entries are unknown: they are there, and the remote tells no more of them\n",
+                       unknown);
         if (unversioned > 0)
                 printf("note %u files have no version: only size and mtime tell that one changed\n",
                        unversioned);

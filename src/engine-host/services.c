@@ -153,7 +153,7 @@ static int entry_of_stat(struct cs_request *r, const struct cs_entry *entry) {
         struct cs_entry e = *entry;
         int q;
 
-        if (r->entries > 0)
+        if (r->entries > 0 || e.kind == CS_KIND_UNKNOWN)
                 return -EINVAL;
         e.name = "-";
         if (!e.locator)

@@ -9,7 +9,7 @@
  *     kind flags mode  name locator version lengths  size mtime  name\0 locator\0 version\0
  *
  * A missing version is an empty one; one that is there is never empty. For
- * directories version and size are absent and 0. append() makes entries
+ * what is no file version and size are absent and 0. append() makes entries
  * canonical (permission defaults filled in) and applies the same checks as next().
  */
 
@@ -35,13 +35,13 @@ struct wire_entry {
 static bool entry_valid(const struct cs_entry *e) {
         size_t locator_length = strnlen(e->locator, CS_LOCATOR_MAX + 1);
 
-        if (e->kind != CS_KIND_FILE && e->kind != CS_KIND_DIRECTORY)
+        if (e->kind != CS_KIND_FILE && e->kind != CS_KIND_DIRECTORY && e->kind != CS_KIND_UNKNOWN)
                 return false;
         if (!name_is_component(e->name) || locator_length < 1 || locator_length > CS_LOCATOR_MAX)
                 return false;
         if (e->size > INT64_MAX || e->mtime_nsec > 999999999 || e->mode > 0777 || e->flags != 0)
                 return false;
-        if (e->kind == CS_KIND_DIRECTORY)
+        if (e->kind != CS_KIND_FILE)
                 return e->size == 0 && !e->version;
         return !e->version || (*e->version && strnlen(e->version, CS_VERSION_MAX + 1) <=
                                                       CS_VERSION_MAX);
@@ -59,7 +59,7 @@ int channel_entry_append(void *slot, size_t capacity, size_t *used, const struct
         size_t need;
         char *to;
 
-        if (e.kind == CS_KIND_DIRECTORY) {
+        if (e.kind != CS_KIND_FILE) {
                 e.version = NULL;
                 e.size = 0;
         }

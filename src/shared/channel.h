@@ -43,7 +43,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CHANNEL_VERSION 2u
+#define CHANNEL_VERSION 3u
 
 #define CHANNEL_PACKET_MAX 16384u      /* bytes, header included */
 #define CHANNEL_SLOT_SIZE (128u * 1024u)
@@ -138,7 +138,7 @@ struct cs_entry;
 /* Appends an entry at *used; 0, -ENOSPC when the slot is full (send it, take
  * another), -EINVAL for an entry out of bounds (see engine.h). Fills in the default
  * for mode 0; drops what means nothing (an empty version, size and version of
- * a directory). */
+ * what is no file). */
 int channel_entry_append(void *slot, size_t capacity, size_t *used, const struct cs_entry *entry);
 /* Takes the entry at *position (≤ length) out of a private copy of the slot: 1 and
  * an entry whose strings point into `data`, 0 at the end, -EBADMSG. Every bound of

@@ -40,7 +40,8 @@ static void fake_log(const struct cs_host *host, enum cs_log_level level, const 
 
 static bool entry_is_good(const struct cs_request *request, const struct cs_entry *entry) {
         return (request->is_stat || (entry->name != NULL && name_is_component(entry->name))) &&
-               (entry->kind == CS_KIND_FILE || entry->kind == CS_KIND_DIRECTORY) &&
+               (entry->kind == CS_KIND_FILE || entry->kind == CS_KIND_DIRECTORY ||
+                (entry->kind == CS_KIND_UNKNOWN && !request->is_stat)) &&
                entry->size <= INT64_MAX && entry->mtime_nsec < 1000000000 && entry->mode <= 0777 &&
                (entry->version == NULL || strlen(entry->version) <= CS_VERSION_MAX) &&
                (entry->locator == NULL || strlen(entry->locator) <= CS_LOCATOR_MAX);

@@ -213,7 +213,7 @@ static void take_entries(struct peer *peer, struct reply *reply, const char *slo
                 if (peer->keep_names)
                         g_ptr_array_add(reply->names,
                                         g_strdup_printf("%c %s %s %s %" G_GUINT64_FORMAT " %o",
-                                                        e.kind == CS_KIND_FILE ? 'f' : 'd', e.name,
+                                                        "?fd?"[e.kind], e.name,
                                                         e.locator, e.version ? e.version : "-",
                                                         e.size, e.mode));
         }

@@ -158,10 +158,11 @@ static void test_names(const void *module) {
         reply = peer_finish(peer, peer_list(peer, "names"));
         g_assert_cmpint(reply->result, ==, 0);
         g_assert_cmpuint(reply->skipped, ==, 9);
-        g_assert_cmpuint(reply->names->len, ==, 3);
+        g_assert_cmpuint(reply->names->len, ==, 4);
         g_assert_cmpstr(reply->names->pdata[0], ==, "f composed names/composed v1 5 644");
         g_assert_cmpstr(reply->names->pdata[1], ==, "f own somewhere/else - 0 644");
         g_assert_cmpstr(reply->names->pdata[2], ==, "d dir\n\xff names/dir\n\xff - 0 755");
+        g_assert_cmpstr(reply->names->pdata[3], ==, "? unknown names/unknown - 0 644");
         /* the root's entries have no slash in front */
         reply = peer_finish(peer, peer_list(peer, ""));
         g_assert_cmpuint(reply->n_entries, ==, 0);

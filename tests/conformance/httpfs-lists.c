@@ -14,7 +14,7 @@ static int by_name(gconstpointer a, gconstpointer b) {
         return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* "name name dir/ …" in order of names; each entry checked for what every entry has to be. */
+/* "name name dir/ unknown? …" in order of names; each entry checked for what every entry has to be. */
 static char *names_of(struct cs_request *request) {
         g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
 
@@ -26,7 +26,10 @@ static char *names_of(struct cs_request *request) {
                 g_assert_cmpstr(entry->name, !=, "..");
                 g_assert_cmpstr(entry->name, !=, ".");
                 g_ptr_array_add(names, g_strconcat(entry->name,
-                                                   entry->kind == CS_KIND_DIRECTORY ? "/" : "", NULL));
+                                                   entry->kind == CS_KIND_DIRECTORY ? "/"
+                                                   : entry->kind == CS_KIND_UNKNOWN ? "?"
+                                                                                    : "",
+                                                   NULL));
         }
         g_ptr_array_sort(names, by_name);
         g_ptr_array_add(names, NULL);
@@ -46,7 +49,8 @@ static const struct list_case cases[] = {
         {"auto", "list/evil", 0, 0,
          "... C:\\windows absolute dotted encoded frag good percent%41 slashes spaced sub/ whole",
          "with a name that cannot exist here", NULL},
-        {"html", "list/heads", 0, 0, "fine flaky isdir/ moved reset weak", "not given out by the server", NULL},
+        {"html", "list/heads", 0, 0,
+         "bad? encoded? fine flaky forbidden? isdir/ moved nolength? reset weak", "1 not there any more", NULL},
         {"html", "list/busy", -EAGAIN, 1000, NULL, NULL, "HTTP 503 for HEAD"},
         {"html", "list/nothing", 0, 0, "", NULL, NULL},
         {"html", "list/page", 0, 0, "good sub/", NULL, NULL},
@@ -58,12 +62,12 @@ static const struct list_case cases[] = {
         {"html", "list/missing", -ENOENT, 0, "", NULL, "HTTP 404 for GET"},
         {"html", "list/offsite", -EPROTO, 0, "", NULL, "not below"},
         {"html", "list/../x", -EINVAL, 0, "", NULL, NULL},
-        {"json", "list/jsonevil", 0, 0, "dir/ float good huge negative nodate percent%2F text yy", "skipped", NULL},
+        {"json", "list/jsonevil", 0, 0, "dir/ float good huge negative nodate percent%2F text typeless? yy", "skipped", NULL},
         {"json", "list/jsondeep", -EPROTO, 0, "", NULL, "malformed"},
         {"json", "list/jsoncut", -EPROTO, 0, "a", NULL, "malformed"},
         {"json", "list/jsonlong", -EPROTO, 0, "", NULL, "malformed"},
         {"json", "list/page", -EOPNOTSUPP, 0, "", NULL, NULL},
-        {"webdav", "list/dav", 0, 0, "amp&amp;& good nolength noslash/ sub/ unknown weak", "skipped", NULL},
+        {"webdav", "list/dav", 0, 0, "amp&amp;& good hidden? nolength noslash/ sub/ unknown weak", "skipped", NULL},
         {"webdav", "list/davbomb", -EPROTO, 0, "", NULL, "malformed"},
         {"webdav", "list/davexternal", -EPROTO, 0, "", NULL, "malformed"},
         {"webdav", "list/davdeep", -EPROTO, 0, "", NULL, "malformed"},
@@ -109,6 +113,57 @@ static void test_listings(void) {
                         g_assert_nonnull(strstr(request->detail, c->detail));
                 }
         }
+}
+
+/* Files that the server does not give out, or that are broken, cost those files: they are told as unknown, so
+ * that nobody takes them for removed. Trouble that passes costs the listing, but what can be told is. */
+static void test_failing(void) {
+        static const struct {
+                const char *locator;
+                int result;
+                unsigned known, unknown;
+                const char *logged;
+        } lists[] = {
+                {"list/private", 0, 0, 300, "300 not given out by the server"},
+                {"list/broken", 0, 299, 1, "1 answered for with nonsense"},
+                {"list/allbroken", -EAGAIN, 1, 299, "299 answered for with nonsense"},
+                {"list/busy", -EAGAIN, 299, 0, NULL},
+                {"list/silent", -ECONNRESET, 299, 0, NULL},
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
+                g_autofree char *url = faulty_url("");
+                const char *settings[] = {"url", url, "listing", "html", NULL};
+                auto_fake struct fake *fake = open_fs(settings);
+                auto_request struct cs_request *request = fake_list(fake, lists[i].locator);
+                unsigned n[4] = {0};
+
+                g_test_message("%s", lists[i].locator);
+                for (guint j = 0; j < request->entries->len; j++)
+                        n[((struct fake_entry *)request->entries->pdata[j])->kind]++;
+                g_assert_cmpint(request->result, ==, lists[i].result);
+                g_assert_cmpuint(n[CS_KIND_FILE], ==, lists[i].known);
+                g_assert_cmpuint(n[CS_KIND_UNKNOWN], ==, lists[i].unknown);
+                if (lists[i].logged != NULL)
+                        g_assert_true(fake_logged(fake, lists[i].logged));
+                g_assert_cmpuint(request->refused, ==, 0);
+        }
+}
+
+/* A server that is down is not asked for each of its files. */
+static void test_down(void) {
+        g_autofree char *url = faulty_url("");
+        const char *settings[] = {"url", url, "listing", "html", NULL};
+        auto_fake struct fake *fake = open_fs(settings);
+        auto_request struct cs_request *request = NULL;
+        g_autofree char *seen = NULL;
+
+        g_free(server_ask(context.faulty, ".reset"));
+        request = fake_list(fake, "list/down");
+        g_assert_cmpint(request->result, ==, -EAGAIN);
+        g_assert_cmpuint(request->entries->len, ==, 0);
+        seen = server_ask(context.faulty, ".seen");
+        g_assert_cmpuint(g_ascii_strtoull(strstr(seen, "\"requests\": ") + 12, NULL, 10), <, 600);
 }
 
 /* Sizes and mtimes come from HEAD, versions only where they pin. */
@@ -336,6 +391,8 @@ static void test_long_locator(void) {
 
 void add_list_tests(void) {
         g_test_add_func("/httpfs/list/cases", test_listings);
+        g_test_add_func("/httpfs/list/failing", test_failing);
+        g_test_add_func("/httpfs/list/down", test_down);
         g_test_add_func("/httpfs/list/head-entries", test_head_entries);
         g_test_add_func("/httpfs/list/limited", test_limited);
         g_test_add_func("/httpfs/list/cancel-waiting", test_cancel_waiting);

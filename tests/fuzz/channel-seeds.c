@@ -45,6 +45,7 @@ int main(int argc, char **argv) {
                 {.kind = CS_KIND_FILE, .name = "a", .locator = "a", .version = "\"5f-1\"",
                  .size = 4096, .mtime_sec = 1700000000, .mtime_nsec = 5},
                 {.kind = CS_KIND_DIRECTORY, .name = "dir", .locator = "dir"},
+                {.kind = CS_KIND_UNKNOWN, .name = "secret", .locator = "secret"},
                 {.kind = CS_KIND_FILE, .name = "b c\n", .locator = "dir/b%20c", .mode = 0400},
         };
         char slot[4096];

@@ -386,13 +386,18 @@ def list_heads(c, rest):
         send_file(c)
 
 
-def list_busy(c, rest):
-    if rest == '':
-        c.answer(200, HTML, html_page(['f%d' % i for i in range(300)]))
-    elif rest == 'f150':
-        c.answer(503, [('Retry-After', '1')])
-    else:
-        send_file(c)
+def list_failing(fails, count=300):
+    """`count` files f0, f1, … of which fails(c, number) may answer for one, and says so."""
+    def answer(c, rest):
+        if rest == '':
+            c.answer(200, HTML, html_page(['f%d' % i for i in range(count)]))
+        elif not fails(c, int(rest[1:])):
+            send_file(c)
+    return answer
+
+
+def refuses(which, status, headers=()):
+    return lambda c, i: which(i) and (c.answer(status, headers), True)[1]
 
 
 def list_limited(c, rest):
@@ -447,7 +452,7 @@ def list_json_evil(c, rest):
                      + [element('negative', size=-1), element('huge', size=2 ** 70),
                         element('text', size='12'), element('float', size=1.5),
                         element('nodate', mtime='yesterday'), element('socket', 'other'),
-                        element('dir', 'directory'), {'type': 'file'}, {'name': 5, 'type': 'file'}])
+                        element('dir', 'directory'), {'name': 'typeless'}, {'type': 'file'}, {'name': 5, 'type': 'file'}])
     if rest == '':
         c.answer(200, JSON, body.encode('utf-8'))
     else:
@@ -557,7 +562,12 @@ def list_manifest(c, rest):
 LISTS = {
     'evil': list_evil,
     'heads': list_heads,
-    'busy': list_busy,
+    'busy': list_failing(refuses(lambda i: i == 150, 503, [('Retry-After', '1')])),
+    'down': list_failing(refuses(lambda i: True, 503)),
+    'private': list_failing(refuses(lambda i: True, 403)),
+    'broken': list_failing(refuses(lambda i: i == 150, 500)),
+    'allbroken': list_failing(refuses(lambda i: i > 0, 500)),
+    'silent': list_failing(lambda c, i: i == 150 and (c.close(), True)[1]),
     'limited': list_limited,
     'slow': list_slow,
     'million': list_million,

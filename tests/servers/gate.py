@@ -8,7 +8,7 @@ Directories are listed as nginx's autoindex does in JSON, dot files included. Fi
 Last-Modified, ranges, If-Range and If-Match. Without rules it is an honest server.
 
     POST /.rule     {"path": "/a/b", "what": W, "times": N, ...}: the next N GET requests
-                    (default: all) of that path; "path" may end with "*"
+                    (default: all) of that path; "path" may end with "*"; "method": "HEAD": of those
         hold        wait before the answer until released
         stall       send "after" bytes of the body, then wait until released; with "cut": true
                     reset the connection then
@@ -17,6 +17,7 @@ Last-Modified, ranges, If-Range and If-Match. Without rules it is an honest serv
         long        send "after" bytes too many behind the body (the length says nothing of it)
         status      answer "status" with "headers" {name: value}
         slow        "rate" bytes a second
+        inexact     list the directory without dates, so that HEAD has to tell them
     POST /.release  let everything that waits go on, and drop all rules; {"keep": true}: rules stay
     GET /.waiting   how many requests are waiting
     GET /.log       [{"method", "path", "range", "status", "sent", "time"}, …] in the order of their
@@ -43,10 +44,12 @@ ACTIVE = 0    # requests that have come and are not in the log yet, those includ
 RELEASES = 0
 
 
-def take_rule(path):
+def take_rule(method, path):
     with LOCK:
         for rule in RULES:
             pattern = rule['path']
+            if rule.get('method', 'GET') != method:
+                continue
             if pattern == path or pattern.endswith('*') and path.startswith(pattern[:-1]):
                 if rule.get('times') is not None:
                     rule['times'] -= 1
@@ -128,7 +131,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def serve(self):
         path = urllib.parse.unquote_to_bytes(self.path.split('?')[0])
-        rule = take_rule(os.fsdecode(path)) if self.command == 'GET' else {}
+        rule = take_rule(self.command, os.fsdecode(path))
         if rule.get('what') == 'hold':
             wait_for_release()
         if rule.get('what') == 'status':
@@ -138,7 +141,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(404)
         try:
             if path.endswith(b'/'):
-                return self.answer(200, listing(local), {'Content-Type': 'application/json'})
+                return self.answer(200, listing(local, rule.get('what') != 'inexact'), {'Content-Type': 'application/json'})
             with open(local, 'rb') as f:
                 return self.send_file(f, rule)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -220,7 +223,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             pass
 
 
-def listing(directory):
+def listing(directory, exact):
     entries = []
     for name in sorted(os.listdir(directory)):
         path = os.path.join(directory, name)
@@ -228,8 +231,9 @@ def listing(directory):
             st = os.stat(path)
         except FileNotFoundError:
             continue
-        entry = {'name': os.fsdecode(name), 'type': 'directory' if os.path.isdir(path) else 'file',
-                 'mtime': email.utils.formatdate(int(st.st_mtime), usegmt=True)}
+        entry = {'name': os.fsdecode(name), 'type': 'directory' if os.path.isdir(path) else 'file'}
+        if exact:
+            entry['mtime'] = email.utils.formatdate(int(st.st_mtime), usegmt=True)
         if entry['type'] == 'file':
             entry['size'] = st.st_size
         entries.append(entry)

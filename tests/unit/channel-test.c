@@ -282,6 +282,9 @@ static void test_entries(void) {
         g_assert_cmpint(channel_entry_append(slot, CHANNEL_SLOT_SIZE, &used,
                                              E(.kind = CS_KIND_FILE, .name = "g", .locator = "n",
                                                .version = "")), ==, 0);
+        g_assert_cmpint(channel_entry_append(slot, CHANNEL_SLOT_SIZE, &used,
+                                             E(.kind = CS_KIND_UNKNOWN, .name = "u",
+                                               .locator = "o", .version = "x", .size = 7)), ==, 0);
 
         g_assert_cmpint(channel_entry_next(slot, used, &position, &e), ==, 1);
         g_assert_cmpint(e.kind, ==, CS_KIND_FILE);
@@ -300,6 +303,10 @@ static void test_entries(void) {
         g_assert_cmpint(channel_entry_next(slot, used, &position, &e), ==, 1);
         g_assert_null(e.version);
         g_assert_cmpuint(e.mode, ==, 0644);
+        g_assert_cmpint(channel_entry_next(slot, used, &position, &e), ==, 1);
+        g_assert_cmpint(e.kind, ==, CS_KIND_UNKNOWN);
+        g_assert_null(e.version);
+        g_assert_cmpuint(e.size, ==, 0);
         g_assert_cmpint(channel_entry_next(slot, used, &position, &e), ==, 0);
         g_assert_cmpuint(position, ==, used);
 
@@ -334,7 +341,7 @@ static void test_entry_bounds(void) {
         g_autofree char *version = repeat('v', CS_VERSION_MAX), *version1 = repeat('v', CS_VERSION_MAX + 1);
         const struct cs_entry *bad[] = {
                 E(.kind = 0, .name = "n", .locator = "l"),
-                E(.kind = 3, .name = "n", .locator = "l"),
+                E(.kind = 4, .name = "n", .locator = "l"),
                 E(.kind = CS_KIND_FILE, .locator = "l"),
                 E(.kind = CS_KIND_FILE, .name = "n"),
                 E(.kind = CS_KIND_FILE, .name = "n", .locator = ""),

@@ -87,7 +87,7 @@ static int on_entry(void *data, const struct listing_entry *e) {
         p->n++;
         if (p->text->len < 100000)
                 g_string_append_printf(p->text, "%s|%c|%c|%" G_GUINT64_FORMAT "|%" G_GINT64_FORMAT "|%s\n",
-                                       e->name, e->directory ? 'd' : 'f', e->exact ? 'e' : '-', e->size,
+                                       e->name, e->unknown ? '?' : e->directory ? 'd' : 'f', e->exact ? 'e' : '-', e->size,
                                        e->mtime_sec, e->version ? e->version : "");
         return 0;
 }

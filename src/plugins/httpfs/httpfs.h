@@ -15,6 +15,7 @@
  *
  *     list    GET or PROPFIND ─▶ listing ─▶ exact entries ───────────────▶ entry()
  *                                      └──▶ inexact ones ─▶ HEAD each ─▶ entry()
+ *          (what a listing shows and the server does not give out is told as unknown)
  *     stat    HEAD ─▶ entry()
  *     fetch   GET with Range (and If-Range) ─▶ answer_check() ─▶ write()
  *
@@ -87,7 +88,7 @@ int op_result_error(const struct http_result *result);
 /* "why (GET http://…)", or what the result says when `why` is NULL. To g_free(). */
 char *op_detail(const char *why, const struct http_result *result);
 void op_cancel(struct httpfs *fs, struct cs_request *request);
-/* host->entry() for an exact entry. As that. */
+/* host->entry() for an exact entry, or an unknown one. As that. */
 int op_entry(struct op *op, const struct listing_entry *entry);
 
 /* probe.c */

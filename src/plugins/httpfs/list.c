@@ -5,12 +5,19 @@
  *
  * The listing's exact entries go to the host at once. The names of the inexact ones
  * wait in one text, and a window of HEADs runs through it while the listing may
- * still be arriving; so a directory of a million files costs its names. A file
- * that the server does not give out (401, 403, 404, 410) is no entry: it is
- * counted, and told in one line at the end.
+ * still be arriving; so a directory of a million files costs its names. An entry that is
+ * left out is removed here. So it matters what a HEAD says that does not tell size and date:
  *
- * The first error ends it: the operation's other requests are cancelled, and it is done
- * when the last of them came back.
+ *     404, 410                it is gone: left out
+ *     401, 403, …             it is there, and not for us: unknown (what is here of it stays)
+ *     no size, nonsense, 500  the same; but where most say 500, it is the server's trouble:
+ *     503, no answer, …       trouble that passes. The others are asked still, so that they can
+ *                             be told; then the list fails, and nothing is removed
+ *
+ * What was left out or is unknown is counted, and told in one line at the end.
+ *
+ * Any other error, and trouble with TROUBLES_MAX files, ends it at once: the operation's other requests are
+ * cancelled, and it is done when the last of them came back.
  */
 
 #include <errno.h>
@@ -22,6 +29,7 @@
 #include "plugins/httpfs/httpfs.h"
 
 #define HEAD_WINDOW 128u
+#define TROUBLES_MAX 16u
 
 struct list_op {
         struct op op;
@@ -31,7 +39,10 @@ struct list_op {
         GByteArray *inexact; /* names, each with its NUL */
         guint cursor;        /* in inexact: those before it are asked for */
         unsigned heads;      /* under way */
+        uint64_t answered, broken; /* HEADs that told, that said 500 */
+        unsigned troubles;   /* other HEADs that failed: `error` is that of the first */
         bool listed;         /* the listing is over */
+        bool ended;          /* nothing more is asked */
         int error;
         uint32_t retry_after_ms;
         char *detail;
@@ -57,15 +68,34 @@ static void list_free(struct op *op) {
         g_free(list);
 }
 
-static void list_fail(struct list_op *list, int error, uint32_t retry_after_ms, char *detail) {
-        g_autofree char *mine = detail;
-
-        if (list->error != 0)
-                return;
+/* `detail` is taken. */
+static void list_set_error(struct list_op *list, int error, uint32_t retry_after_ms, char *detail) {
         list->error = error;
         list->retry_after_ms = retry_after_ms;
-        list->detail = g_steal_pointer(&mine);
+        g_free(list->detail);
+        list->detail = detail;
+}
+
+static void list_end(struct list_op *list) {
+        list->ended = true;
         http_cancel(list->op.fs->client, list->op.tag);
+}
+
+static void list_fail(struct list_op *list, int error, uint32_t retry_after_ms, char *detail) {
+        if (list->ended) {
+                g_free(detail);
+                return;
+        }
+        list_set_error(list, error, retry_after_ms, detail);
+        list_end(list);
+}
+
+/* With one file. */
+static void list_trouble(struct list_op *list, int error, const struct http_result *result) {
+        if (++list->troubles == 1)
+                list_set_error(list, error, result->retry_after_ms, op_detail(NULL, result));
+        if (list->troubles == TROUBLES_MAX)
+                list_end(list);
 }
 
 static int list_emit(struct list_op *list, const struct listing_entry *entry) {
@@ -93,15 +123,16 @@ static void tell_skips(struct list_op *list) {
         fs->host->log(fs->host, CS_LOG_NOTICE, "list of \"%.200s\": entries skipped: %s",
                       list->locator, summary);
         name = g_strconcat(list->skips.first, "/", NULL);
-        for (uint64_t n = skips_total(&list->skips); n > 0; n--)
+        for (uint64_t n = skips_untold(&list->skips); n > 0; n--)
                 if (op_entry(&list->op, &(struct listing_entry){.name = name}) != -EINVAL)
                         return;
 }
 
 static void list_finish_maybe(struct list_op *list) {
-        if (!list->listed || list->heads > 0 ||
-            (list->error == 0 && list->cursor < list->inexact->len))
+        if (!list->listed || list->heads > 0 || (!list->ended && list->cursor < list->inexact->len))
                 return;
+        if (list->error == 0 && list->broken > list->answered)
+                list_set_error(list, -EAGAIN, 0, g_strdup("HTTP 500 for HEAD of most of the files"));
         tell_skips(list);
         op_done(&list->op, list->error, list->retry_after_ms, list->detail);
 }
@@ -114,8 +145,13 @@ static void head_call_free(struct head_call *call) {
         g_free(call);
 }
 
-/* The answer is there; 0, or what ends the list. */
-static int head_answered(struct head_call *call, int error) {
+static int tell_unknown(struct list_op *list, enum skip why, const char *name) {
+        skips_count(&list->skips, why, name);
+        return list_emit(list, &(struct listing_entry){.unknown = true, .name = name});
+}
+
+/* The answer is there: 0, what ends the list, or `error` when there is trouble. */
+static int head_answered(struct head_call *call, int error, const struct http_result *result) {
         struct list_op *list = call->list;
         struct head *head = &call->ask.head;
         struct listing_entry entry = {.exact = true,
@@ -125,6 +161,7 @@ static int head_answered(struct head_call *call, int error) {
 
         switch (error) {
         case 0:
+                list->answered++;
                 /* As in stat: JSON knows no versions, so there are none. */
                 if (head->version[0] &&
                     (list->op.fs->mode == MODE_MANIFEST || list->op.fs->format != LISTING_JSON))
@@ -134,15 +171,18 @@ static int head_answered(struct head_call *call, int error) {
                 return list_emit(list, &(struct listing_entry){.directory = true,
                                                                .exact = true,
                                                                .name = call->name});
-        case -EBADMSG:
-                skips_count(&list->skips, SKIP_MALFORMED, call->name);
-                return 0;
-        case -EACCES:
         case -ENOENT:
-        case -EPROTO:
                 skips_count(&list->skips, SKIP_GONE, call->name);
                 return 0;
+        case -EACCES:
+                return tell_unknown(list, SKIP_REFUSED, call->name);
+        case -EBADMSG:
+                return tell_unknown(list, SKIP_NONSENSE, call->name);
         default:
+                list->broken += result->status == 500;
+                /* An answer that came, and is not about how the server is at the moment. */
+                if (result->error == 0 && (result->status == 500 || error != -EAGAIN))
+                        return tell_unknown(list, SKIP_NONSENSE, call->name);
                 return error;
         }
 }
@@ -155,11 +195,12 @@ static void head_ready(struct head_ask *ask, int error, const struct http_result
         int r;
 
         list->heads--;
-        if (list->error == 0) {
-                r = head_answered(call, error);
-                if (r < 0)
-                        list_fail(list, r, result->retry_after_ms,
-                                  r == error ? op_detail(NULL, result) : NULL);
+        if (!list->ended) {
+                r = head_answered(call, error, result);
+                if (r < 0 && r == error)
+                        list_trouble(list, r, result);
+                else if (r < 0)
+                        list_fail(list, r, 0, NULL);
         }
         head_call_free(call);
         list_pump(list);
@@ -168,7 +209,7 @@ static void head_ready(struct head_ask *ask, int error, const struct http_result
 
 /* Keeps the window of HEADs full. */
 static void list_pump(struct list_op *list) {
-        while (list->error == 0 && list->heads < HEAD_WINDOW && list->cursor < list->inexact->len) {
+        while (!list->ended && list->heads < HEAD_WINDOW && list->cursor < list->inexact->len) {
                 const char *name = (const char *)list->inexact->data + list->cursor;
                 struct head_call *call = g_new0(struct head_call, 1);
                 g_autofree char *locator = *list->locator
@@ -202,7 +243,7 @@ static void list_pump(struct list_op *list) {
 static int on_entry(void *data, const struct listing_entry *entry) {
         struct list_op *list = data;
 
-        if (entry->exact)
+        if (entry->exact || entry->unknown)
                 return list_emit(list, entry);
         g_byte_array_append(list->inexact, (const guint8 *)entry->name,
                             (guint)strlen(entry->name) + 1);
@@ -251,7 +292,7 @@ static int on_response(void *data, const struct http_response *response) {
 static int on_body(void *data, const void *bytes, size_t length) {
         struct list_op *list = data;
 
-        return list->error ? list->error : listing_feed(list->listing, bytes, length);
+        return list->ended ? list->error : listing_feed(list->listing, bytes, length);
 }
 
 static const char *listing_error_text(const struct list_op *list, int error) {

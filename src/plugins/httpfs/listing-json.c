@@ -53,16 +53,19 @@ static void element(struct listing_json *json, struct json_object *object) {
         struct json_object *size;
 
         entry.name = string_member(object, "name");
-        if (entry.name == NULL || type == NULL) {
+        if (entry.name == NULL) {
                 skips_count(json->listing->skips, SKIP_MALFORMED, "an element without a name");
                 return;
         }
-        entry.directory = g_str_equal(type, "directory");
-        if (!entry.directory && !g_str_equal(type, "file"))
+        entry.directory = type != NULL && g_str_equal(type, "directory");
+        entry.unknown = type == NULL;
+        if (entry.unknown)
+                skips_count(json->listing->skips, SKIP_NONSENSE, entry.name);
+        else if (!entry.directory && !g_str_equal(type, "file"))
                 return; /* "other": a socket, a device */
         if (mtime == NULL || http_parse_date(mtime, &entry.mtime_sec) < 0)
                 entry.exact = entry.directory;
-        if (!entry.directory) {
+        if (!entry.directory && !entry.unknown) {
                 if (json_object_object_get_ex(object, "size", &size) &&
                     json_object_is_type(size, json_type_int) && json_object_get_int64(size) >= 0 &&
                     json_object_get_int64(size) < INT64_MAX)

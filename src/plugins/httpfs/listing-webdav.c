@@ -76,7 +76,7 @@ struct listing_webdav {
         bool complete; /* saw </multistatus> */
         /* The response under way: */
         char *href;
-        bool gone;                        /* its own status is not 2xx */
+        int status;                       /* its own, or 0 */
         struct properties known, claimed; /* claimed: before their propstat's status is known */
         int propstat_status;
 };
@@ -126,7 +126,7 @@ static void on_start(void *data, const xmlChar *name, const xmlChar *prefix, con
         case RESPONSE:
                 g_clear_pointer(&webdav->href, g_free);
                 properties_clear(&webdav->known);
-                webdav->gone = false;
+                webdav->status = 0;
                 break;
         case PROPSTAT:
                 properties_clear(&webdav->claimed);
@@ -194,11 +194,15 @@ static void response_end(struct listing_webdav *webdav) {
         switch (listing_link(listing->url, webdav->href, &name)) {
         case LINK_CHILD:
         case LINK_CHILD_DIRECTORY:
-                if (webdav->gone) {
+                if (webdav->status == 404 || webdav->status == 410) {
                         skips_count(listing->skips, SKIP_GONE, name);
                         break;
                 }
                 entry.name = name;
+                if (webdav->status != 0 && (webdav->status < 200 || webdav->status > 299)) {
+                        skips_count(listing->skips, SKIP_REFUSED, name);
+                        entry = (struct listing_entry){.unknown = true, .name = name};
+                }
                 listing_emit(listing, &entry);
                 if (listing->error != 0)
                         xmlStopParser(webdav->parser);
@@ -228,7 +232,7 @@ static void text_end(struct listing_webdav *webdav, enum element element, enum e
                 if (parent == PROPSTAT)
                         webdav->propstat_status = status;
                 else
-                        webdav->gone = status < 200 || status > 299;
+                        webdav->status = status;
                 break;
         case LENGTH:
                 webdav->claimed.has_length = http_parse_number(text, &webdav->claimed.length) >= 0;

@@ -14,7 +14,8 @@
  *     WebDAV   207 multistatus, Depth 1 (RFC 4918): exact where the server says all
  *
  * What cannot be an entry of this directory — a link elsewhere, a name with '/', a
- * control character, "..", a duplicate — is skipped and counted. What is not a
+ * control character, "..", a duplicate — is skipped and counted. What is shown without
+ * being told of (WebDAV: 403 for one member) is unknown. What is not a
  * listing at all ends it with an error.
  */
 
@@ -37,6 +38,7 @@ enum listing_format {
 
 struct listing_entry {
         bool directory;
+        bool unknown;        /* the server shows it, and tells or gives no more; counted already */
         bool exact;          /* size, mtime and version are what the server would answer now */
         const char *name;    /* one component, decoded */
         const char *version; /* strong ETag, or NULL */

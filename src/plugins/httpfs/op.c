@@ -112,7 +112,9 @@ char *op_detail(const char *why, const struct http_result *result) {
 
 int op_entry(struct op *op, const struct listing_entry *entry) {
         struct cs_entry told = {
-                .kind = entry->directory ? CS_KIND_DIRECTORY : CS_KIND_FILE,
+                .kind = entry->unknown     ? CS_KIND_UNKNOWN
+                        : entry->directory ? CS_KIND_DIRECTORY
+                                           : CS_KIND_FILE,
                 .name = entry->name,
                 .version = entry->version,
                 .size = entry->size,

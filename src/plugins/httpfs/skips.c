@@ -26,12 +26,12 @@ void skips_add(struct skips *to, const struct skips *from) {
                 to->first = g_strdup(from->first);
 }
 
-uint64_t skips_total(const struct skips *skips) {
-        uint64_t total = 0;
+uint64_t skips_untold(const struct skips *skips) {
+        uint64_t n = 0;
 
         for (int i = 0; i < SKIP_REASONS; i++)
-                total += skips->n[i];
-        return total;
+                n += i == SKIP_REFUSED || i == SKIP_NONSENSE ? 0 : skips->n[i];
+        return n;
 }
 
 char *skips_summary(const struct skips *skips) {
@@ -41,7 +41,9 @@ char *skips_summary(const struct skips *skips) {
                 [SKIP_DUPLICATE] = "named twice",
                 [SKIP_MALFORMED] = "malformed",
                 [SKIP_LONG] = "with too long a path",
-                [SKIP_GONE] = "not given out by the server",
+                [SKIP_GONE] = "not there any more",
+                [SKIP_REFUSED] = "not given out by the server",
+                [SKIP_NONSENSE] = "answered for with nonsense",
         };
         GString *s = g_string_new(NULL);
 

@@ -95,8 +95,8 @@ static int on_entry(void *data, const struct listing_entry *entry) {
         struct stat_op *stat = data;
 
         stat->found = true;
-        stat->exact = entry->exact;
-        if (entry->exact && !stat->told) {
+        stat->exact = entry->exact && !entry->unknown;
+        if (entry->exact && !entry->unknown && !stat->told) {
                 stat->told = true;
                 stat->error = tell(stat, *entry);
         }

@@ -215,6 +215,7 @@ static void list_names(struct cs_request *r) {
                 {.kind = CS_KIND_FILE, .name = "composed", .size = 5, .version = "v1"},
                 {.kind = CS_KIND_FILE, .name = "own", .locator = "somewhere/else"},
                 {.kind = CS_KIND_DIRECTORY, .name = "dir\n\xff"},
+                {.kind = CS_KIND_UNKNOWN, .name = "unknown", .size = 7, .version = "v1"},
         };
         struct cs_entry bad[] = {
                 {.kind = CS_KIND_FILE, .name = "a/b"},
@@ -233,7 +234,7 @@ static void list_names(struct cs_request *r) {
         memset(long_locator, 'l', sizeof(long_locator));
         long_locator[sizeof(long_locator) - 1] = '\0';
         for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-                if (i < 3 && host->entry(host, r, &good[i]) != 0)
+                if (i < sizeof(good) / sizeof(good[0]) && host->entry(host, r, &good[i]) != 0)
                         abort();
                 if (host->entry(host, r, &bad[i]) != -EINVAL)
                         abort();
@@ -271,6 +272,8 @@ static void scenario_stat(void *instance, struct cs_request *r, const char *loca
         struct cs_entry e = {.kind = CS_KIND_FILE, .size = 42, .mtime_sec = 7, .version = "v"};
 
         if (strcmp(locator, "silent") != 0) {
+                if (host->entry(host, r, &(struct cs_entry){.kind = CS_KIND_UNKNOWN}) != -EINVAL)
+                        abort();
                 if (host->entry(host, r, &e) != 0)
                         abort();
                 if (strcmp(locator, "twice") == 0 && host->entry(host, r, &e) != -EINVAL)
