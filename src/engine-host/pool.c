@@ -29,6 +29,14 @@ static struct cs_request *pop_locked(struct session *s) {
         return r;
 }
 
+/* Runs one that is counted in n_running. Takes the lock behind it. */
+static void run_and_lock(struct session *s, struct cs_request *r) {
+        request_run(r);
+        pthread_mutex_lock(&s->lock);
+        if (--s->n_running == 0)
+                pthread_cond_signal(&s->quiet);
+}
+
 static void *worker(void *userdata) {
         struct session *s = userdata;
         struct cs_request *r;
@@ -46,10 +54,7 @@ static void *worker(void *userdata) {
                 }
                 s->n_running++;
                 pthread_mutex_unlock(&s->lock);
-                request_run(r);
-                pthread_mutex_lock(&s->lock);
-                if (--s->n_running == 0)
-                        pthread_cond_signal(&s->quiet);
+                run_and_lock(s, r);
         }
         pthread_mutex_unlock(&s->lock);
         return NULL;
@@ -85,10 +90,7 @@ static void *run_alone(void *userdata) {
         struct cs_request *r = userdata;
         struct session *s = r->session;
 
-        request_run(r);
-        pthread_mutex_lock(&s->lock);
-        if (--s->n_running == 0)
-                pthread_cond_signal(&s->quiet);
+        run_and_lock(s, r);
         pthread_mutex_unlock(&s->lock);
         return NULL;
 }

@@ -313,12 +313,16 @@ class Replaced(OutliveTest):
 
 class Damaged(FdStoreTest):
 
-    def blocked(self):
-        data = {'f%d' % i: noise(5000, i) for i in range(6)}
+    def held(self, n):
+        data = {'f%d' % i: noise(5000, i) for i in range(n)}
         self.name = self.gated(data)
         self.gate.rule(self.name + '/*', 'hold')
         readers = {file: self.spawn(['cat', self.file(file)]) for file in data}
-        self.pending(len(data))
+        self.pending(n)
+        return data, readers
+
+    def blocked(self):
+        data, readers = self.held(6)
         self.store.kill_both()
         return data, readers
 
@@ -372,11 +376,7 @@ class Damaged(FdStoreTest):
 
     def test_replaced_with_a_foreign_journal(self):
         """As after a downgrade: the new program knows another layout."""
-        data = {'f%d' % i: noise(5000, i) for i in range(3)}
-        self.name = self.gated(data)
-        self.gate.rule(self.name + '/*', 'hold')
-        readers = {file: self.spawn(['cat', self.file(file)]) for file in data}
-        self.pending(len(data))
+        data, readers = self.held(3)
         self.store.notifications()
         worker = self.store.worker_pid()
         os.pwrite(self.store.fd_store['cloudsync-journal'], b'\xff' * 8, 8)

@@ -11,6 +11,11 @@ PER_FILESYSTEM = True
 
 FILES = {'small': noise(30011, 1), 'large': zero_runs(2 * MIB + 777, 2), 'd/deep': noise(5000, 3)}
 
+# $1: the lower directory, $2: a directory of ours
+OVERLAY = '''mount -t tmpfs none "$2"; mkdir "$2/up" "$2/work" "$2/merged"
+mount -t overlay none -o lowerdir="$1",upperdir="$2/up",workdir="$2/work" "$2/merged"
+'''
+
 
 class Doors(CloudsyncTest):
 
@@ -70,19 +75,14 @@ class Doors(CloudsyncTest):
 
     def test_overlay(self):
         """overlayfs reads its lower layer through a mount of its own."""
-        self.modes(lambda: self.check_script(
-            'mount -t tmpfs none "$2"; mkdir "$2/up" "$2/work" "$2/merged"\n'
-            'mount -t overlay none -o lowerdir="$1",upperdir="$2/up",workdir="$2/work" "$2/merged"',
-            '$2/merged', '--mount'))
+        self.modes(lambda: self.check_script(OVERLAY, '$2/merged', '--mount'))
 
     def test_overlay_mapped(self):
         """A mapping of a file of an overlay maps the lower file, without an event for it."""
         def check():
             for name, data in FILES.items():
                 out = run(['unshare', '--mount', 'sh', '-ec',
-                           'mount -t tmpfs none "$2"; mkdir "$2/up" "$2/work" "$2/merged"\n'
-                           'mount -t overlay none -o '
-                           'lowerdir="$1",upperdir="$2/up",workdir="$2/work" "$2/merged"\n'
+                           OVERLAY +
                            'exec "$4" mmap-private "$2/merged/$3"',
                            'sh', self.file(), self.door, name, ACCESS]).stdout
                 self.assertBytes(out, data, name)
@@ -93,9 +93,7 @@ class Doors(CloudsyncTest):
         def check():
             for name, data in FILES.items():
                 out = run(['unshare', '--mount', 'sh', '-ec',
-                           'mount -t tmpfs none "$2"; mkdir "$2/up" "$2/work" "$2/merged"\n'
-                           'mount -t overlay none -o '
-                           'lowerdir="$1",upperdir="$2/up",workdir="$2/work" "$2/merged"\n'
+                           OVERLAY +
                            'printf more >>"$2/merged/$3"; exec cat "$2/up/$3"',
                            'sh', self.file(), self.door, name]).stdout
                 self.assertBytes(out, data + b'more', name)

@@ -32,21 +32,13 @@ def wait_until(condition, what, timeout=None):
 def run(argv, timeout=None, input=None, check=True, text=False, **kwargs):
     """Runs a program to its end and returns it (stdout, stderr captured). A program that
     outlives the time-out is killed, with its children, and is a Hang."""
-    kwargs.setdefault('stdout', subprocess.PIPE)
-    kwargs.setdefault('stderr', subprocess.PIPE)
-    process = subprocess.Popen(argv, stdin=subprocess.PIPE if input is not None
-                               else subprocess.DEVNULL, start_new_session=True, **kwargs)
-    try:
-        out, err = process.communicate(
-            input, timeout=TIMEOUT if timeout is None else timeout * SLOW)
-    except subprocess.TimeoutExpired:
-        kill_session(process.pid)
-        process.communicate()
-        raise Hang('%s did not end' % show(argv)) from None
+    process = start(argv, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+                    **kwargs)
+    status, out, err = finish(process, timeout, input)
     if text:
         out, err = (None if s is None else s.decode('utf-8', 'surrogateescape')
                     for s in (out, err))
-    result = subprocess.CompletedProcess(argv, process.returncode, out, err)
+    result = subprocess.CompletedProcess(argv, status, out, err)
     if check and result.returncode != 0:
         raise AssertionError('%s: exit status %d\n%s%s' % (
             show(argv), result.returncode, tail(out, 2000), tail(err, 2000)))
