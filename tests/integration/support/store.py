@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A store image and the daemon that serves it."""
 
-import fcntl
 import glob
 import json
 import os
 import shutil
 import signal
-import socket
 
+from support.manager import Manager
 from support.processes import run, tail, wait_until
 from support.settings import (BUILD, BUS_NAME, CTL, DAEMON, ENGINE, FS, HOST, MANAGER,
                               ROOT_OBJECT)
@@ -28,7 +27,7 @@ class Store:
         self.modules = world.path('modules')
         self.daemon = None
         self.starts = 0
-        self.notify = None
+        self.manager = None
         self.fd_store = None
         os.mkdir(self.path)
         os.mkdir(os.path.dirname(self.config_file))
@@ -69,14 +68,11 @@ class Store:
         manager's part (FDSTORE=1, LISTEN_FDS) is played with it. None: there is none."""
         self.starts += 1
         self.fd_store = fd_store
-        path = self.world.path('%s-notify-%d' % (self.name, self.starts))
-        if self.notify is not None:
-            self.notify.close()
-        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notify.setblocking(False)  # recv_fds() of Python 3.11 forgets its flags
-        self.notify.bind(path)
+        if self.manager is not None:
+            self.manager.close()
+        self.manager = Manager(self.world.path('%s-notify-%d' % (self.name, self.starts)), fd_store)
         env = self.environment()
-        env['NOTIFY_SOCKET'] = path
+        env['NOTIFY_SOCKET'] = self.manager.path
         command, given = self.command(*extra), list((fd_store or {}).items())
         if given:
             env.update(LISTEN_FDS=str(len(given)), LISTEN_FDNAMES=':'.join(n for n, _ in given))
@@ -100,26 +96,7 @@ class Store:
 
     def notifications(self):
         """Lines that came since the last call."""
-        lines = []
-        while True:
-            try:
-                data, fds, _, _ = socket.recv_fds(self.notify, 8192, 8, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return lines
-            message = data.decode().splitlines()
-            lines += message
-            self.keep(dict(m.split('=', 1) for m in message if '=' in m), fds)
-
-    def keep(self, message, fds):
-        """What a service manager does with the descriptors that come with a message."""
-        name = message.get('FDNAME')
-        if self.fd_store is not None and 'FDSTORE' in message and fds:
-            # High numbers, so that the next start's 3, 4, … are free.
-            self.fd_store[name] = fcntl.fcntl(fds[0], fcntl.F_DUPFD_CLOEXEC, 100)
-        elif self.fd_store is not None and 'FDSTOREREMOVE' in message and name in self.fd_store:
-            os.close(self.fd_store.pop(name))
-        for fd in fds:
-            os.close(fd)
+        return self.manager.take_lines()
 
     def stop(self, timeout=None):
         """SIGTERM; the exit status must be 0 and nothing may be left."""
