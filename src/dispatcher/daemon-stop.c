@@ -7,11 +7,11 @@
 #include "dispatcher/daemon-internal.h"
 
 #include "dispatcher/attached.h"
+#include "dispatcher/notify.h"
 #include "dispatcher/work.h"
 #include "shared/log.h"
 
 #include <sys/mount.h>
-#include <systemd/sd-daemon.h>
 
 /* Still in use: denied from now on, and asked again until nobody is left. */
 static gboolean daemon_stop_poll(gpointer userdata) {
@@ -20,7 +20,7 @@ static gboolean daemon_stop_poll(gpointer userdata) {
 
         /* A service manager that lost its patience would kill us, and the group with us. */
         if (polls % 60 == 0)
-                (void)sd_notify(0, "EXTEND_TIMEOUT_USEC=30000000");
+                notify_alive("EXTEND_TIMEOUT_USEC=30000000");
         if (work_pending() > 0 || files_busy(d->files) > 0)
                 return G_SOURCE_CONTINUE;
         /* Asking reads all of /proc: often at first, then four times a second. */
@@ -32,7 +32,7 @@ static gboolean daemon_stop_poll(gpointer userdata) {
                                     "another mount); their reads of files that are not here fail with EIO",
                                     store_path(d->store));
                 if (polls % 60 == 0)
-                        (void)sd_notify(0, "STATUS=Waiting for programs that still use the store");
+                        notify_alive("STATUS=Waiting for programs that still use the store");
                 return G_SOURCE_CONTINUE;
         }
         d->stop_timer = 0;
@@ -56,7 +56,7 @@ void daemon_stop(Daemon *d) {
         log_info("stopping");
         d->phase = DAEMON_STOPPING;
         g_clear_pointer(&d->mount_watch, mount_watch_free);
-        (void)sd_notify(0, "STOPPING=1\nSTATUS=Stopping");
+        notify("STOPPING=1\nSTATUS=Stopping");
         if (d->lister)
                 lister_deny_all(d->lister);
         if (d->files)

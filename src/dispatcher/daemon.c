@@ -4,6 +4,7 @@
 #include "dispatcher/attached.h"
 #include "dispatcher/handle.h"
 #include "dispatcher/loop.h"
+#include "dispatcher/notify.h"
 #include "dispatcher/settle.h"
 #include "dispatcher/work.h"
 #include "shared/fd.h"
@@ -130,7 +131,7 @@ static void tell_finished(void *userdata, uint64_t id, uint64_t done, const char
 /* ── start ──────────────────────────────────────────────────────────────── */
 
 static gboolean daemon_watchdog(gpointer userdata) {
-        (void)sd_notify(0, "WATCHDOG=1");
+        notify_alive("WATCHDOG=1");
         return G_SOURCE_CONTINUE;
 }
 
@@ -174,7 +175,7 @@ static gboolean daemon_tell_ready(gpointer userdata) {
                 return G_SOURCE_CONTINUE;
         d->ready_timer = 0;
         if (d->phase == DAEMON_RUNNING)
-                (void)sd_notifyf(0, "READY=1\nSTATUS=Serving %s", store_path(d->store));
+                notify("READY=1\nSTATUS=Serving %s", store_path(d->store));
         return G_SOURCE_REMOVE;
 }
 

@@ -8,6 +8,7 @@
  */
 
 #include "dispatcher/daemon-main.h"
+#include "dispatcher/notify.h"
 #include "dispatcher/supervise.h"
 #include "dispatcher/work.h"
 #include "shared/log.h"
@@ -65,7 +66,7 @@ static int worker(int argc, char **argv, const struct supervised *given) {
         (void)pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
         g_main_loop_run(loop);
         r = daemon_free(daemon);
-        supervised_forget();
+        notify_flush();
         return r;
 }
 

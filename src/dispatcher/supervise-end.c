@@ -17,13 +17,13 @@
 #include "dispatcher/attached.h"
 #include "dispatcher/fan-group.h"
 #include "dispatcher/journal.h"
+#include "dispatcher/notify.h"
 #include "dispatcher/store-internal.h"
 
 #include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
-#include <systemd/sd-daemon.h>
 
 #define EVENTS 32
 #define LOOK_MS 250 /* for who still uses the store: that reads all of /proc */
@@ -85,8 +85,8 @@ bool supervise_end(const struct supervised *s) {
                 if (!store_in_use(store.superblock, store.files, 0))
                         break;
                 if (looks % LOOKS_PER_EXTENSION == 0)
-                        (void)sd_notify(0, "EXTEND_TIMEOUT_USEC=30000000\nSTATUS=Waiting for programs that "
-                                           "still use the store");
+                        notify_alive("EXTEND_TIMEOUT_USEC=30000000\nSTATUS=Waiting for programs that still use the "
+                                     "store");
                 (void)poll(&poll_group, 1, LOOK_MS);
         }
         journal_set_serving(journal, false);

@@ -148,7 +148,8 @@ static bool store_give(int fd, const char *name) {
         return sd_pid_notify_with_fds(0, 0, text, &fd, 1) > 0;
 }
 
-void supervised_forget(void) {
+/* Nothing is to be handed over. */
+static void forget_all(void) {
         store_forget(NAME_GROUP);
         store_forget(NAME_JOURNAL);
 }
@@ -411,7 +412,7 @@ static void pause_after(struct supervisor *v, const struct timespec *began) {
 static int end_failed(const struct supervisor *v, int status) {
         struct timespec wait = {.tv_sec = FAILED_START_MS / 1000};
 
-        supervised_forget(); /* there is nothing to take over */
+        forget_all(); /* there is nothing to take over */
         if (status != 0 && !v->ending && runs_as_service())
                 while (sigtimedwait(&v->signals, NULL, &wait) == SIGCHLD)
                         ;
@@ -432,7 +433,7 @@ static int leave(const struct supervisor *v) {
 
 static int end_without_worker(const struct supervisor *v) {
         if (supervise_end(&v->s))
-                supervised_forget();
+                forget_all();
         return 1;
 }
 

@@ -56,5 +56,3 @@ int supervise(int argc, char **argv, supervised_main_fn worker);
 
 /* In the worker, before it opens or logs anything: closes what an earlier worker left. */
 int supervised_clean(const struct supervised *given);
-/* A clean end: nothing is to be handed over. */
-void supervised_forget(void);

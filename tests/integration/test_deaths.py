@@ -62,6 +62,21 @@ class Deaths(OutliveTest):
         del self.store.environment
         self.store.restart()
 
+    def test_service_manager_that_does_not_read(self):
+        """Busy, or frozen after a crash of its own: messages to it pile up, and no reader waits for that."""
+        data = {'f%d' % i: noise(5000, i) for i in range(24)}
+        name = self.gated(data)
+        self.store.notifications()
+        self.store.manager.hang()
+        try:
+            for file in data:
+                self.die()
+                self.assertBytes(self.read(self.file(file)), data[file], file)
+        finally:
+            self.store.manager.hang(False)
+        wait_until(lambda: 'READY=1' in self.store.notifications(), 'it is told when it reads again')
+        self.settled(name)
+
     def test_killed_while_it_starts(self):
         """Each new worker is killed a little later than the one before."""
         data = self.held()
