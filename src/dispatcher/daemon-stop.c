@@ -31,8 +31,9 @@ static gboolean daemon_stop_poll(gpointer userdata) {
                         log_warning("waiting: programs still use %s (an open file, a working directory or "
                                     "another mount); their reads of files that are not here fail with EIO",
                                     store_path(d->store));
-                if (polls % 60 == 0)
-                        notify_alive("STATUS=Waiting for programs that still use the store");
+                if (!d->stop_told)
+                        notify("STATUS=Waiting for programs that still use the store");
+                d->stop_told = true;
                 return G_SOURCE_CONTINUE;
         }
         d->stop_timer = 0;

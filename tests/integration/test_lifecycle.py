@@ -87,6 +87,8 @@ class Stopping(GateTest):
         self.assertEqual(holder.stdout.readline(), b'read\n')
         self.store.daemon.signal(signal.SIGTERM)
         wait_until(lambda: self.store.path not in mounts_below(self.world.dir), 'detached')
+        wait_until(lambda: any(line.startswith('STATUS=Waiting') for line in self.store.notifications()),
+                   'it tells the service manager what it waits for')
         holder.stdin.write(b'go\n')
         holder.stdin.flush()
         self.no_zeros(holder, data, 'the open file')
