@@ -21,6 +21,7 @@
 
 #define FILE_MAX (256u * 1024)
 #define DEADLINE_MAX_S 86400u
+#define SHUTDOWN_LIMIT_MAX_S 3600u
 #define HSMID_MAX 63u
 #define READERS_MAX 256u
 #define COMM_MAX 15u /* the kernel keeps as many bytes of a program's name */
@@ -148,6 +149,8 @@ static const struct key {
          "the name of a file system, such as ext4, xfs or btrfs"},
         {"Store", "HsmId", VALUE_TEXT, offsetof(Config, hsmid), 0, HSMID_MAX,
          "at most 63 letters, digits, “-” and “_”"},
+        {"Store", "ShutdownLimit", VALUE_UNSIGNED, offsetof(Config, shutdown_limit_s), 0, SHUTDOWN_LIMIT_MAX_S,
+         "seconds, 0 to 3600"},
         {"Hydration", "FullBelow", VALUE_SIZE, offsetof(Config, full_below), 0, 0,
          "bytes, or a number with K, M, G or T behind it"},
         {"Hydration", "Deadline", VALUE_UNSIGNED, offsetof(Config, deadline_s), 1, DEADLINE_MAX_S,
@@ -362,6 +365,7 @@ static int take_arguments(Config *config, const Arguments *a, Failure *failure) 
 
 static void set_defaults(Config *config) {
         config->hsmid = g_strdup(CONFIG_HSMID);
+        config->shutdown_limit_s = CONFIG_SHUTDOWN_LIMIT_S;
         config->full_below = CONFIG_FULL_BELOW;
         config->deadline_s = CONFIG_DEADLINE_S;
         config->max_pending = CONFIG_MAX_PENDING;

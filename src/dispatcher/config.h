@@ -20,6 +20,7 @@ typedef struct Config {
         int log_level;
         /* [Store] */
         char *path, *device, *filesystem, *hsmid;
+        unsigned shutdown_limit_s;    /* holders.h */
         /* [Hydration] */
         uint64_t full_below;          /* bytes */
         unsigned deadline_s;          /* per event */
@@ -32,6 +33,7 @@ typedef struct Config {
         char *engines_dir;
 } Config;
 
+#define CONFIG_SHUTDOWN_LIMIT_S 150u /* what belongs to a unit has been killed by then: 90 s, sessions 120 s */
 #define CONFIG_FULL_BELOW (16u * 1024 * 1024)
 #define CONFIG_DEADLINE_S 60u
 #define CONFIG_MAX_PENDING 32000u

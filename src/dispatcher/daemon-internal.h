@@ -38,7 +38,7 @@ struct Daemon {
         guint events, resume_timer, watchdog, stop_timer, ready_timer;
         unsigned ready_polls;
         unsigned stop_polls;
-        bool stop_told;
+        Holders *holders; /* while it stops */
         unsigned max_pending;
         bool attached;
 };

@@ -26,16 +26,8 @@ static gboolean daemon_stop_poll(gpointer userdata) {
         /* Asking reads all of /proc: often at first, then four times a second. */
         if (polls > 50 && polls % 12 != 0)
                 return G_SOURCE_CONTINUE;
-        if (store_busy(d->store)) {
-                if (polls == 20 || polls % 1500 == 0)
-                        log_warning("waiting: programs still use %s (an open file, a working directory or "
-                                    "another mount); their reads of files that are not here fail with EIO",
-                                    store_path(d->store));
-                if (!d->stop_told)
-                        notify("STATUS=Waiting for programs that still use the store");
-                d->stop_told = true;
+        if (d->holders && !holders_gone(d->holders))
                 return G_SOURCE_CONTINUE;
-        }
         d->stop_timer = 0;
         g_main_loop_quit(d->loop);
         return G_SOURCE_REMOVE;
@@ -73,6 +65,8 @@ void daemon_stop(Daemon *d) {
                 (void)umount2(store_path(d->store), MNT_DETACH | UMOUNT_NOFOLLOW);
                 daemon_forget_store(d);
         }
+        if (d->store)
+                d->holders = store_holders(d->store, d->config->shutdown_limit_s);
         d->stop_timer = g_timeout_add(20, daemon_stop_poll, d);
 }
 
@@ -101,6 +95,7 @@ int daemon_free(Daemon *d) {
                 g_source_remove(d->stop_timer);
         if (d->ready_timer)
                 g_source_remove(d->ready_timer);
+        holders_free(d->holders);
         store_close(d->store);
         fan_group_free(d->group);
         /* Not if it could not be taken over: then accesses may wait for the next worker. */

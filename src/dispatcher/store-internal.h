@@ -106,7 +106,10 @@ int store_mount_clone(const char *path, uint64_t attributes, int *ret, Failure *
  * placeholder's state not be kept. `root` is of the private mount; `name` is shown. */
 int store_probe(int root, const char *filesystem, const char *name, Failure *failure);
 
-/* Is a mount of `superblock` other than `own_mount` in some process's mount table, or
- * a file, working or root directory of another process on the filesystem whose files
- * show `files` as their device? Reads all of /proc: some milliseconds. */
-bool store_in_use(dev_t superblock, dev_t files, uint64_t own_mount);
+/* Called for each process that has a file, its working or its root directory on the filesystem whose
+ * files show `files` as their device, or, in another mount namespace than ours, a mount of `superblock`; and
+ * with pid 0 when our own namespace has a mount of it other than `own_mount`. False: no more of
+ * them. Reads all of /proc: some milliseconds. */
+typedef bool (*store_user_fn)(void *userdata, pid_t pid, const char *how);
+void store_each_user(dev_t superblock, dev_t files, uint64_t own_mount, store_user_fn fn, void *userdata);
+bool store_user_is(pid_t pid, dev_t superblock, dev_t files);

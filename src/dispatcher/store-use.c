@@ -48,22 +48,28 @@ static bool link_is_on(const char *pid, const char *name, dev_t files) {
         return stat(path, &st) == 0 && st.st_dev == files;
 }
 
-static bool process_holds(const char *pid, dev_t files) {
+/* How it holds the store; NULL: not at all. */
+static const char *process_holds(const char *pid, dev_t files) {
         char path[64];
-        bool found = link_is_on(pid, "cwd", files) || link_is_on(pid, "root", files);
-
-        snprintf(path, sizeof path, "/proc/%.20s/fd", pid);
-        DIR *dir = found ? NULL : opendir(path);
-        if (dir == NULL)
-                return found;
         const struct dirent *entry;
+        bool found = false;
+        DIR *dir;
+
+        if (link_is_on(pid, "cwd", files))
+                return "its working directory";
+        if (link_is_on(pid, "root", files))
+                return "its root directory";
+        snprintf(path, sizeof path, "/proc/%.20s/fd", pid);
+        dir = opendir(path);
+        if (dir == NULL)
+                return NULL;
         while (!found && (entry = readdir(dir)) != NULL) {
                 char name[40];
                 snprintf(name, sizeof name, "fd/%.20s", entry->d_name);
                 found = g_ascii_isdigit(entry->d_name[0]) && link_is_on(pid, name, files);
         }
         closedir(dir);
-        return found;
+        return found ? "an open file" : NULL;
 }
 
 /* Our supervisor (supervise.h): the parent, when it is the same program. It shares our table of
@@ -79,31 +85,60 @@ static pid_t supervisor(void) {
                        : -1;
 }
 
-bool store_in_use(dev_t superblock, dev_t files, uint64_t own_mount) {
-        g_autoptr(GHashTable) namespaces = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-        DIR *dir = opendir("/proc");
-        if (dir == NULL)
-                return true; /* not known: the careful answer */
+static bool read_namespace(const char *pid, char *ret, size_t size) {
+        char path[64];
+        ssize_t n;
 
-        char self[24], parent[24];
+        snprintf(path, sizeof path, "/proc/%.20s/ns/mnt", pid);
+        n = readlink(path, ret, size - 1);
+        ret[n > 0 ? n : 0] = '\0';
+        return n > 0;
+}
+
+#define SPACE_MAX 64
+
+void store_each_user(dev_t superblock, dev_t files, uint64_t own_mount, store_user_fn fn, void *userdata) {
+        g_autoptr(GHashTable) spaces = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        char self[24], parent[24], space[SPACE_MAX];
+        const struct dirent *entry;
+        bool more = true;
+        DIR *dir = opendir("/proc");
+
+        if (dir == NULL) { /* not known: the careful answer */
+                (void)fn(userdata, 0, "it cannot be told by whom");
+                return;
+        }
         snprintf(self, sizeof self, "%d", (int)getpid());
         snprintf(parent, sizeof parent, "%d", (int)supervisor());
-        bool found = table_has(self, superblock, own_mount);
-        const struct dirent *entry;
-        while (!found && (entry = readdir(dir)) != NULL) {
-                char path[64], space[64];
+        if (table_has(self, superblock, own_mount))
+                more = fn(userdata, 0, "another mount of it");
+        if (read_namespace(self, space, sizeof space)) /* that is said; its processes have nothing to do with it */
+                (void)g_hash_table_insert(spaces, g_strdup(space), NULL);
+        while (more && (entry = readdir(dir)) != NULL) {
+                void *has = NULL;
+                const char *how;
+
                 if (!g_ascii_isdigit(entry->d_name[0]) || strcmp(entry->d_name, self) == 0 ||
                     strcmp(entry->d_name, parent) == 0)
                         continue;
-                snprintf(path, sizeof path, "/proc/%.20s/ns/mnt", entry->d_name);
-                ssize_t n = readlink(path, space, sizeof space - 1);
-                if (n > 0) {
-                        space[n] = '\0';
-                        if (g_hash_table_add(namespaces, g_strdup(space)))
-                                found = table_has(entry->d_name, superblock, own_mount);
+                if (read_namespace(entry->d_name, space, sizeof space) &&
+                    !g_hash_table_lookup_extended(spaces, space, NULL, &has)) {
+                        has = GINT_TO_POINTER(table_has(entry->d_name, superblock, own_mount));
+                        (void)g_hash_table_insert(spaces, g_strdup(space), has);
                 }
-                found = found || process_holds(entry->d_name, files);
+                how = process_holds(entry->d_name, files) ?: (has ? "a mount in its namespace" : NULL);
+                if (how != NULL)
+                        more = fn(userdata, (pid_t)atoi(entry->d_name), how);
         }
         closedir(dir);
-        return found;
+}
+
+bool store_user_is(pid_t pid, dev_t superblock, dev_t files) {
+        char name[24], space[SPACE_MAX], own[SPACE_MAX];
+
+        snprintf(name, sizeof name, "%d", (int)pid);
+        if (process_holds(name, files) != NULL)
+                return true;
+        return read_namespace(name, space, sizeof space) && read_namespace("self", own, sizeof own) &&
+               strcmp(space, own) != 0 && table_has(name, superblock, 0);
 }

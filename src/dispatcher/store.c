@@ -22,6 +22,7 @@
 
 #include "dispatcher/store-internal.h"
 #include "shared/fd.h"
+#include "shared/log.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -407,8 +408,8 @@ uint64_t store_granule(const Store *store) {
         return store->granule;
 }
 
-bool store_busy(const Store *store) {
-        return store_in_use(store->superblock, store->files, store->mount_id);
+Holders *store_holders(const Store *store, unsigned limit_s) {
+        return holders_new(store->superblock, store->files, store->mount_id, store->path, limit_s, log_line);
 }
 
 int store_sync(const Store *store) {

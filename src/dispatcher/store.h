@@ -21,6 +21,7 @@
 
 #include "dispatcher/failure.h"
 #include "dispatcher/fan-group.h"
+#include "dispatcher/holders.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -87,7 +88,7 @@ int store_reopen(const Store *store, int fd, int flags);
  * " (deleted)" cut off). `fd` must be of the private mount. g_free(). */
 int store_relative_path(const Store *store, int fd, char **ret);
 
-/* Is the superblock still mounted somewhere but by us? (a stop that finds it busy) */
-bool store_busy(const Store *store);
+/* Those who still use it, for a stop. */
+Holders *store_holders(const Store *store, unsigned limit_s);
 /* All dirty data and metadata of the store to disk; blocks: pool threads only. */
 int store_sync(const Store *store);

@@ -15,7 +15,9 @@
 #include "dispatcher/supervise-internal.h"
 
 #include "dispatcher/attached.h"
+#include "dispatcher/config.h"
 #include "dispatcher/fan-group.h"
+#include "dispatcher/holders.h"
 #include "dispatcher/journal.h"
 #include "dispatcher/notify.h"
 #include "dispatcher/store-internal.h"
@@ -66,6 +68,7 @@ bool supervise_end(const struct supervised *s) {
         struct journal_store store;
         Journal *journal = NULL;
         FanGroup *group;
+        Holders *holders;
 
         fan_group_deny_numbers(s->group, 0, (int)JOURNAL_ENTRIES);
         if (journal_open(s->journal, &journal) < 0 || !journal_store(journal, &store)) {
@@ -78,17 +81,18 @@ bool supervise_end(const struct supervised *s) {
                 store.superblock = store.files;
         /* What the dead workers left has been denied: those numbers are free for new events. */
         group = fan_group_adopt(s->group, NULL);
+        holders = holders_new(store.superblock, store.files, 0, store.path, CONFIG_SHUTDOWN_LIMIT_S, supervise_say);
         for (unsigned looks = 0;; looks++) {
                 struct pollfd poll_group = {.fd = s->group, .events = POLLIN};
 
                 deny(group);
-                if (!store_in_use(store.superblock, store.files, 0))
+                if (holders_gone(holders))
                         break;
                 if (looks % LOOKS_PER_EXTENSION == 0)
-                        notify_alive("EXTEND_TIMEOUT_USEC=30000000\nSTATUS=Waiting for programs that still use the "
-                                     "store");
+                        notify_alive("EXTEND_TIMEOUT_USEC=30000000");
                 (void)poll(&poll_group, 1, LOOK_MS);
         }
+        holders_free(holders);
         journal_set_serving(journal, false);
         fan_group_free(group);
         journal_close(journal);

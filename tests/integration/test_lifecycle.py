@@ -87,8 +87,10 @@ class Stopping(GateTest):
         self.assertEqual(holder.stdout.readline(), b'read\n')
         self.store.daemon.signal(signal.SIGTERM)
         wait_until(lambda: self.store.path not in mounts_below(self.world.dir), 'detached')
-        wait_until(lambda: any(line.startswith('STATUS=Waiting') for line in self.store.notifications()),
-                   'it tells the service manager what it waits for')
+        who = b'(process %d: an open file)' % holder.pid
+        wait_until(lambda: who in self.store.daemon.log_text(), 'it tells whom it waits for')
+        wait_until(lambda: any(line.startswith('STATUS=Waiting') and who.decode() in line
+                               for line in self.store.notifications()), 'the service manager is told')
         holder.stdin.write(b'go\n')
         holder.stdin.flush()
         self.no_zeros(holder, data, 'the open file')

@@ -72,6 +72,7 @@ static void test_defaults(void) {
         g_assert_null(config->filesystem);
         g_assert_cmpstr(config->hsmid, ==, "cloudsync");
         g_assert_cmpuint(config->full_below, ==, 16 << 20);
+        g_assert_cmpuint(config->shutdown_limit_s, ==, 150);
         g_assert_cmpuint(config->deadline_s, ==, 60);
         g_assert_cmpuint(config->max_pending, ==, 32000);
         g_assert_cmpuint(config->max_transfers, ==, 32);
@@ -94,6 +95,7 @@ static void test_keys(void) {
                           "Device=/var/lib/x.img\n"
                           "FileSystem=xfs\n"
                           "HsmId=\n"
+                          "ShutdownLimit=0\n"
                           "[Hydration]\n"
                           "FullBelow = 2M \n"
                           "Deadline=1\n"
@@ -106,6 +108,7 @@ static void test_keys(void) {
         g_assert_cmpstr(config->filesystem, ==, "xfs");
         g_assert_null(config->hsmid);
         g_assert_cmpuint(config->full_below, ==, 2 << 20);
+        g_assert_cmpuint(config->shutdown_limit_s, ==, 0);
         g_assert_cmpuint(config->deadline_s, ==, 1);
         g_assert_cmpuint(config->max_pending, ==, 1000000);
         g_assert_cmpuint(config->max_transfers, ==, 96);
@@ -140,6 +143,7 @@ static void test_bad_keys(void) {
                 {STORE "[Hydration]\nFullBelow=\n", "FullBelow", "[Hydration]"},
                 {STORE "[Hydration]\nFullBelow=-1\n", "FullBelow", "[Hydration]"},
                 {STORE "[Hydration]\nFullBelow=16 M\n", "FullBelow", "[Hydration]"},
+                {STORE "ShutdownLimit=3601\n", "ShutdownLimit", "3600"},
                 {STORE "[Hydration]\nDeadline=0\n", "Deadline", "86400"},
                 {STORE "[Hydration]\nDeadline=5min\n", "Deadline", "5min"},
                 {STORE "[Hydration]\nDeadline=4294967297\n", "Deadline", "[Hydration]"},

@@ -130,6 +130,27 @@ class CloudsyncUnit(CloudCase):
         self.assertEqual((everything['wrong'], everything['failed']), ([], []))
         self.assertLess(down, 200)
 
+    def test_shutdown_limit(self):
+        """A program that no stop of its unit ends keeps the machine from going down for so long, and is
+        killed before the group is closed."""
+        m = self.machine
+        self.cloud.engine('holdouts', files=20)
+        m.sh("sed -i '/^Path=/a ShutdownLimit=5' /etc/cloudsync/cloudsync.conf; systemctl restart cloudsync.service")
+        self.cloud.wait_ready('holdouts')
+        m.run('systemd-run', '-q', '-p', 'KillMode=none', '-p', 'DefaultDependencies=no', 'python3', '-c', HOLD,
+              STORE + '/holdouts')
+        m.until('files are held', 'test', '-e', '/run/held')
+        console = m.console
+        went = time.monotonic()
+        m.reboot()
+        down = time.monotonic() - went
+        with open(console, encoding='utf-8', errors='replace') as f:
+            told = f.read()
+        self.assertRegex(told, r'killed python3 \(process \d+: its working directory\)')
+        self.assertLess(down, 200)
+        m.sh("sed -i '/^ShutdownLimit=/d' /etc/cloudsync/cloudsync.conf; systemctl restart cloudsync.service")
+        self.cloud.wait_ready('holdouts')
+
 
 # Reads from before the service is started until told.
 EARLY = '''[Unit]
