@@ -32,8 +32,9 @@ class Manager:
 
     def close(self):
         self.reading.set()
-        os.close(self.stop)
+        os.write(self.stop, b'.')  # closing would not do: forked children have it, too
         self.thread.join()
+        os.close(self.stop)
         os.close(self.closed)
         self.socket.close()
 
