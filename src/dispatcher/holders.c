@@ -17,6 +17,7 @@
 #define ASK_EVERY_S 2
 #define TELL_FIRST_MS 400
 #define TELL_EVERY_S 30
+#define KILL_EVERY_S 5
 #define NAMED_MAX 8u
 
 struct Holders {
@@ -26,7 +27,8 @@ struct Holders {
         unsigned limit_s;
         void (*say)(int level, const char *format, ...);
         int64_t begun, told, asked; /* µs; 0: not yet */
-        int64_t down;                         /* since when it is known that the machine goes down */
+        bool down;                  /* the machine, it is known */
+        int64_t kill;               /* then: when */
 };
 
 /* ── does the machine go down? ──────────────────────────────────────────── */
@@ -59,8 +61,13 @@ static void ask_again(Holders *h, int64_t now) {
         if (h->asked && now - h->asked < ASK_EVERY_S * G_USEC_PER_SEC)
                 return;
         h->asked = now;
-        if (!g_atomic_int_get(&goes_down) && g_atomic_int_compare_and_exchange(&asking, 0, 1))
-                g_thread_unref(g_thread_new("ask", ask, NULL));
+        if (!g_atomic_int_get(&goes_down) && g_atomic_int_compare_and_exchange(&asking, 0, 1)) {
+                GThread *thread = g_thread_try_new("ask", ask, NULL, NULL);
+                if (thread)
+                        g_thread_unref(thread);
+                else
+                        g_atomic_int_set(&asking, 0);
+        }
 }
 
 /* ── who are they? ──────────────────────────────────────────────────────── */
@@ -175,10 +182,13 @@ bool holders_gone(Holders *h) {
         tell(h, now);
         ask_again(h, now);
         if (!h->down && g_atomic_int_get(&goes_down)) {
-                h->down = now;
+                h->down = true;
+                h->kill = now + (int64_t)h->limit_s * G_USEC_PER_SEC;
                 h->say(LOG_NOTICE, "the machine goes down: what still uses %s in %u s is killed", h->path, h->limit_s);
         }
-        if (h->down && now - h->down >= (int64_t)h->limit_s * G_USEC_PER_SEC)
+        if (h->down && now >= h->kill) {
+                h->kill = now + KILL_EVERY_S * G_USEC_PER_SEC; /* some die slowly */
                 store_each_user(h->superblock, h->files, h->own_mount, kill_one, h);
+        }
         return false;
 }
