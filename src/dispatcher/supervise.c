@@ -35,6 +35,9 @@
 #define GOOD_RUN_MS 100
 /* A start that fails, of a service that is started again and again. */
 #define FAILED_START_MS 1000u
+/* A group that waits for memory for its journal. */
+#define JOURNAL_RETRY_MS 100
+#define JOURNAL_TELL_EVERY 100 /* tries */
 
 struct supervisor {
         struct supervised s;
@@ -202,24 +205,40 @@ static int move_above(int fd, int number) {
         return moved;
 }
 
+/* For a group that must not be closed: it takes as long as it takes. */
+static int create_journal_at_last(Journal **ret) {
+        const struct timespec pause = {.tv_nsec = JOURNAL_RETRY_MS * 1000000};
+        int r;
+
+        for (unsigned tries = 0;; tries++) {
+                int fd = journal_create();
+                r = fd < 0 ? fd : journal_open(fd, ret);
+                if (r >= 0)
+                        return fd;
+                fd_close(fd);
+                if (tries % JOURNAL_TELL_EVERY == 0)
+                        supervise_say(LOG_ERR, "no journal can be made (%s): what waits goes on waiting, and it is tried "
+                                               "again", strerror(-r));
+                (void)nanosleep(&pause, NULL);
+        }
+}
+
 /* A group that lived on without its journal, or with one that cannot be read: nobody can tell
  * what waits in it, and it must not be closed with that. Denied, and gone on with. */
 static void adopt_blind(struct supervised *s, int group, int journal) {
         Journal *map;
 
         fd_close(journal);
-        s->journal = journal_create();
-        if (s->journal >= 0 && journal_open(s->journal, &map) == 0) {
-                journal_set_serving(map, true); /* perhaps it is: it must not be let go */
-                journal_close(map);
-        }
         s->group = move_above(group, 3);
+        s->journal = create_journal_at_last(&map);
+        journal_set_serving(map, true); /* perhaps it is: it must not be let go */
+        journal_close(map);
         fan_group_deny_numbers(s->group, 0, (int)JOURNAL_ENTRIES);
         supervise_say(LOG_WARNING, "the journal of a former cloudsyncd cannot be read: accesses that waited over its end "
                     "were denied");
         if (s->stored) {
                 store_forget(NAME_JOURNAL);
-                s->stored = s->journal >= 0 && store_give(s->journal, NAME_JOURNAL);
+                s->stored = store_give(s->journal, NAME_JOURNAL);
         }
 }
 
@@ -239,7 +258,7 @@ static bool take_back(struct supervised *s) {
         }
         if (journal < 0 || journal_open(journal, &map) < 0) {
                 adopt_blind(s, group, journal);
-                return s->journal >= 0;
+                return true;
         }
         journal_recover(map, open);
         if (open) {
@@ -263,8 +282,6 @@ static void begin(struct supervised *s) {
         s->takeover = take_back(s);
         if (s->takeover)
                 return;
-        if (s->group >= 0) /* a group without a journal, see adopt_blind(): nothing waits in it */
-                fd_close(s->group);
         s->group = fan_group_create();
         s->journal = s->group < 0 ? -1 : journal_create();
         if (s->group >= 0 && s->journal < 0) {

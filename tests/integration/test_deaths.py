@@ -4,6 +4,7 @@
 the end of everything at once."""
 
 import os
+import resource
 import signal
 import time
 
@@ -388,6 +389,22 @@ class Damaged(FdStoreTest):
         self.store.wait_ready()
         self.failed_closed(data, readers)
         self.served(late, data['f0'])
+
+    def test_journal_lost_and_no_memory_for_another(self):
+        """What waits goes on waiting until there is some: the group is not let go."""
+        data, readers = self.blocked()
+        os.close(self.store.fd_store.pop('cloudsync-journal'))
+        command = self.store.command
+        self.store.command = lambda *extra: ['sh', '-c', 'trap "" XFSZ; ulimit -S -f 200; exec "$@"', 'sh', *command(*extra)]
+        self.store.start(fd_store=self.store.fd_store, wait=False)
+        del self.store.command
+        wait_until(lambda: b'journal' in self.store.daemon.log_text(), 'it says what it lacks')
+        time.sleep(0.5)
+        self.assertEqual([file for file, reader in readers.items() if reader.poll() is not None], [])
+        _, most = resource.prlimit(self.store.daemon.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.store.daemon.pid, resource.RLIMIT_FSIZE, (most, most))
+        self.store.wait_ready()
+        self.failed_closed(data, readers)
 
     def test_replaced_with_a_foreign_journal(self):
         """As after a downgrade: the new program knows another layout."""
