@@ -9,6 +9,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
@@ -25,6 +26,7 @@
 #include <glib.h>
 
 #include "engine-host/sandbox.h"
+#include "shared/fd.h"
 #include "shared/log.h"
 
 #define FILES_MAX 4096u
@@ -42,11 +44,21 @@ static int close_all_but(int keep) {
         return close_range((unsigned)keep + 1, ~0u, 0);
 }
 
+/* The dispatcher is spared when memory is short. A module that eats it is not. */
+static void stand_out_of_memory(void) {
+        autoclose int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+        char text[16] = "";
+
+        if (fd >= 0 && read(fd, text, sizeof text - 1) > 0 && atoi(text) < 0)
+                (void)!pwrite(fd, "0", 1, 0);
+}
+
 int sandbox_early(const struct sandbox *sandbox) {
         struct rlimit none = {0, 0};
 
         if (close_all_but(sandbox->channel) < 0)
                 return fail("closing inherited descriptors", errno);
+        stand_out_of_memory();
         if (prctl(PR_SET_DUMPABLE, 0) < 0)
                 return fail("PR_SET_DUMPABLE", errno);
         if (setrlimit(RLIMIT_CORE, &none) < 0)

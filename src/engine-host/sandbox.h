@@ -6,7 +6,7 @@
  *
  * In this order, each irrevocable:
  *
- *     sandbox_early()       stray descriptors, core dumps, being traced
+ *     sandbox_early()       stray descriptors, core dumps, being traced, being spared when memory is short
  *     (the channel is asked for over D-Bus: attach.c)
  *     sandbox_mounts()      root only: the store leaves the mount namespace, the rest
  *                           becomes read-only

@@ -13,7 +13,7 @@ from cloud import STORE, CloudCase, result  # pylint: disable=wrong-import-posit
 
 PER_FILESYSTEM = True
 TIMEOUT = 1200
-SHORT = ['test_kill_all', 'test_kill_worker', 'test_reboot']
+SHORT = ['test_kill_all', 'test_kill_worker', 'test_out', 'test_reboot']
 
 
 class CloudsyncUnit(CloudCase):
@@ -106,6 +106,25 @@ class CloudsyncUnit(CloudCase):
             self.assertEqual(told['failed'], [])
         finally:
             self.machine.sh('rm -r /run/systemd/system/cloudsync.service.d; systemctl daemon-reload')
+
+    def test_out_of_memory(self):
+        """The kernel kills one of the service's processes for want of memory: the others go on."""
+        self.machine.sh('systemctl set-property --runtime cloudsync.service MemoryMax=300M MemorySwapMax=0')
+        pid = self.main_pid()
+
+        def eat():
+            self.machine.run('sh', '-c', 'echo $$ >/sys/fs/cgroup/system.slice/cloudsync.service/cgroup.procs; '
+                             'echo 1000 >/proc/self/oom_score_adj; exec tail /dev/zero', check=False, timeout=120)
+        try:
+            told = self.under_readers('oom', [eat, eat])
+            host = self.machine.sh('cat /proc/$(pgrep -n cloudsync-engin)/oom_score_adj').strip()
+            self.assertEqual(host, '0', 'a module is spared as the daemon is')
+            events = self.machine.sh('cat /sys/fs/cgroup/system.slice/cloudsync.service/memory.events')
+            self.assertRegex(events, r'oom_kill [1-9]')
+            self.assertEqual(told['failed'], [])
+            self.assertEqual(self.main_pid(), pid, 'the service was stopped for it')
+        finally:
+            self.machine.sh('systemctl set-property --runtime cloudsync.service MemoryMax=infinity')
 
     def test_reboot_with_files_open(self):
         """The way down is not held up by who has files open, and from the first moment of the
