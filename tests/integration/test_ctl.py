@@ -139,19 +139,25 @@ class Ctl(CloudsyncTest):
 
     def test_transfers(self):
         files = self.slow()
-        watch = self.spawn([CTL, '--bus', self.bus.address, '--json', 'transfers', '--watch'])
+        told = os.path.join(self.world.new_directory('told'), 'told')
+        with open(told, 'wb') as out:
+            watch = self.spawn([CTL, '--bus', self.bus.address, '--json', 'transfers', '--watch'], stdout=out)
         hydrate = self.spawn([CTL, '--bus', self.bus.address, 'hydrate', self.file('one')])
         listed = wait_until(lambda: self.json('transfers'), 'a transfer is listed')[0]
         self.assertEqual((listed['engine'], listed['path'], listed['total']),
                          (self.engines[0], self.prefix + '/one', len(files['one'])))
         self.assertEqual(finish(hydrate)[0], 0)
+
+        def events():
+            with open(told, encoding='utf-8') as f:
+                all_events = [json.loads(line) for line in f.read().splitlines(True) if line.endswith('\n')]
+            return [e for e in all_events if e['id'] == listed['id']]
+        wait_until(lambda: [e['event'] for e in events()][-1:] == ['finished'], 'the end is told')
         os.kill(watch.pid, signal.SIGINT)
-        status, out, err = finish(watch)
+        status, _, err = finish(watch)
         self.assertEqual((status, err), (0, b''))
-        events = [json.loads(line) for line in out.splitlines()]
-        mine = [e for e in events if e['id'] == listed['id']]
+        mine = events()
         self.assertEqual(mine[0]['event'], 'started')
-        self.assertEqual(mine[-1]['event'], 'finished')
         self.assertEqual((mine[-1]['error'], mine[-1]['done']), (None, len(files['one'])))
         self.assertIn('progress', [e['event'] for e in mine])
 
