@@ -52,7 +52,9 @@ class CloudsyncUnit(CloudCase):
             self.machine.sh('kill -%s $(pgrep -P $(systemctl show -p MainPID --value '
                             'cloudsync.service) cloudsyncd)' % number)
         else:
-            self.machine.run('systemctl', 'kill', '-s', number, '--kill-whom=' + whom, 'cloudsync.service')
+            # systemd 252 calls it an input/output error when processes vanish while it goes through them.
+            self.machine.run('systemctl', 'kill', '-s', number, '--kill-whom=' + whom, 'cloudsync.service',
+                             check=whom != 'all')
 
     def test_kill_worker(self):
         pid = self.main_pid()
