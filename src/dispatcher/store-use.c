@@ -48,28 +48,48 @@ static bool link_is_on(const char *pid, const char *name, dev_t files) {
         return stat(path, &st) == 0 && st.st_dev == files;
 }
 
-/* How it holds the store; NULL: not at all. */
-static const char *process_holds(const char *pid, dev_t files) {
-        char path[64];
+/* How a thread holds the store; NULL: not at all. */
+static const char *thread_holds(const char *pid, const char *tid, dev_t files) {
+        char path[64], name[72];
         const struct dirent *entry;
         bool found = false;
         DIR *dir;
 
-        if (link_is_on(pid, "cwd", files))
+        snprintf(name, sizeof name, "task/%.20s/cwd", tid);
+        if (link_is_on(pid, name, files))
                 return "its working directory";
-        if (link_is_on(pid, "root", files))
+        snprintf(name, sizeof name, "task/%.20s/root", tid);
+        if (link_is_on(pid, name, files))
                 return "its root directory";
-        snprintf(path, sizeof path, "/proc/%.20s/fd", pid);
+        snprintf(path, sizeof path, "/proc/%.20s/task/%.20s/fd", pid, tid);
         dir = opendir(path);
         if (dir == NULL)
                 return NULL;
         while (!found && (entry = readdir(dir)) != NULL) {
-                char name[40];
-                snprintf(name, sizeof name, "fd/%.20s", entry->d_name);
+                snprintf(name, sizeof name, "task/%.20s/fd/%.20s", tid, entry->d_name);
                 found = g_ascii_isdigit(entry->d_name[0]) && link_is_on(pid, name, files);
         }
         closedir(dir);
         return found ? "an open file" : NULL;
+}
+
+/* Each thread is looked at: the first may have ended, and shows nothing then; others may have files of
+ * their own. */
+static const char *process_holds(const char *pid, dev_t files) {
+        const struct dirent *entry;
+        const char *how = NULL;
+        char path[64];
+        DIR *dir;
+
+        snprintf(path, sizeof path, "/proc/%.20s/task", pid);
+        dir = opendir(path);
+        if (dir == NULL)
+                return NULL;
+        while (how == NULL && (entry = readdir(dir)) != NULL)
+                if (g_ascii_isdigit(entry->d_name[0]))
+                        how = thread_holds(pid, entry->d_name, files);
+        closedir(dir);
+        return how;
 }
 
 /* Our supervisor (supervise.h): the parent, when it is the same program. It shares our table of

@@ -34,6 +34,18 @@ def no_access_when_stopped(test):
     test.assertEqual(isolated(attempts), {'ENOENT': 1000})
 
 
+THREAD = """
+import ctypes, os, sys, threading, time
+f = open(sys.argv[1], 'rb')
+def stay():
+    time.sleep(0.2)
+    os.write(1, b'open\\n')
+    time.sleep(600)
+threading.Thread(target=stay).start()
+ctypes.CDLL(None).syscall(60, 0)  # exit(2): this thread alone
+"""
+
+
 class Stopping(GateTest):
 
     def no_zeros(self, process, data, what):
@@ -99,6 +111,21 @@ class Stopping(GateTest):
         self.store.start()
         self.store.wait_state(self.engines[0])
         self.assertBytes(self.read(self.file('f')), data)
+
+    def test_stop_with_a_file_open_in_a_thread(self):
+        """Its process's first thread has ended, and shows no files any more."""
+        data = noise(4 * MIB, 2)
+        self.gated({'f': data}, hydration='ranges')
+        holder = self.spawn([sys.executable, '-c', THREAD, self.file('f')])
+        self.assertEqual(holder.stdout.readline(), b'open\n')
+        self.store.daemon.signal(signal.SIGTERM)
+        wait_until(lambda: self.store.path not in mounts_below(self.world.dir), 'detached')
+        who = b'(process %d: an open file)' % holder.pid
+        wait_until(lambda: who in self.store.daemon.log_text() or not self.store.daemon.alive(), 'the stop goes on')
+        self.assertTrue(self.store.daemon.alive(), 'the group is gone, and a file is open')
+        kill_session(holder.pid)
+        self.assertEqual(self.store.daemon.wait(), 0)
+        self.store.start()
 
     def test_no_access_when_stopped(self):
         """A thousand placeholders, asked for by path while no daemon runs: none is there."""
