@@ -46,8 +46,8 @@ char LICENSE[] SEC("license") = "GPL";
 const volatile __u32 boot = 0;
 
 #define MARKS_MAX 16 /* groups that watch one superblock; ours comes first, being pre-content */
-#define TABLE_MAX 16
-#define STORE_BIT 1ULL
+#define STORES_MAX 2
+#define OTHERS_MAX 16
 
 extern int bpf_get_file_xattr(struct file *file, const char *name, struct bpf_dynptr *value) __ksym;
 extern int bpf_get_dentry_xattr(struct dentry *dentry, const char *name, struct bpf_dynptr *value) __ksym;
@@ -65,19 +65,15 @@ enum kind {
         KIND_OTHER,
 };
 
-/* Addresses of superblocks, the lowest bit set for a store; 0: free. Those that find no room
- * are in the map alone. */
-struct table {
-        __u64 entry[TABLE_MAX];
-        __u64 full; /* the map has some */
-};
-
+/* Addresses of superblocks; 0: free. Those that find no room are in the map alone. (Global, since
+ * that is the cheapest to look at: each read on the machine looks at the first three words. Its map is
+ * pinned like the others, see pins.c.) */
 struct {
-        __uint(type, BPF_MAP_TYPE_ARRAY);
-        __uint(max_entries, 1);
-        __type(key, __u32);
-        __type(value, struct table);
-} table SEC(".maps");
+        volatile __u64 store[STORES_MAX];
+        volatile __u64 more_stores;
+        volatile __u64 other[OTHERS_MAX];
+        volatile __u64 more_others;
+} table;
 
 struct {
         __uint(type, BPF_MAP_TYPE_HASH);
@@ -115,72 +111,71 @@ static __always_inline bool may_be_store(const struct super_block *sb) {
         return magic == EXT4_MAGIC || magic == XFS_MAGIC || magic == BTRFS_MAGIC;
 }
 
-static __always_inline struct table *get_table(void) {
-        __u32 zero = 0;
-
-        return bpf_map_lookup_elem(&table, &zero);
+#define HAS(list, key) has(list, sizeof list / sizeof *list, key)
+static __always_inline bool has(const volatile __u64 *list, unsigned n, __u64 key) {
+        for (unsigned i = 0; i < n; i++)
+                if (list[i] == key)
+                        return true;
+        return false;
 }
 
-static __always_inline enum kind kind_of(const struct super_block *sb) {
-        const __u64 key = (__u64)sb;
-        struct table *t = get_table();
-        __u32 *kind;
-
-        if (!t)
-                return KIND_NOT_KNOWN;
-        for (int i = 0; i < TABLE_MAX; i++) {
-                __u64 entry = t->entry[i];
-                if ((entry & ~STORE_BIT) == key)
-                        return entry & STORE_BIT ? KIND_STORE : KIND_OTHER;
+#define ADD(list, key) add(list, sizeof list / sizeof *list, key)
+static __always_inline bool add(volatile __u64 *list, unsigned n, __u64 key) {
+        for (unsigned i = 0; i < n; i++) {
+                __u64 was = __sync_val_compare_and_swap(&list[i], 0, key);
+                if (was == 0 || was == key)
+                        return true;
         }
-        if (!t->full)
-                return KIND_NOT_KNOWN;
-        kind = bpf_map_lookup_elem(&superblocks, &key);
+        return false;
+}
+
+#define TAKE_OFF(list, key) take_off(list, sizeof list / sizeof *list, key)
+static __always_inline void take_off(volatile __u64 *list, unsigned n, __u64 key) {
+        for (unsigned i = 0; i < n; i++)
+                __sync_val_compare_and_swap(&list[i], key, 0);
+}
+
+static __always_inline enum kind kind_in_map(__u64 key) {
+        __u32 *kind = bpf_map_lookup_elem(&superblocks, &key);
+
         return kind ? *kind : KIND_NOT_KNOWN;
 }
 
 static __always_inline bool is_store(const struct super_block *sb) {
-        return may_be_store(sb) && kind_of(sb) == KIND_STORE;
+        const __u64 key = (__u64)sb;
+
+        return table.store[0] == key || table.store[1] == key || /* no loop: it is run for each read */
+               (table.more_stores && kind_in_map(key) == KIND_STORE);
 }
 
-static __always_inline bool table_add(struct table *t, __u64 entry) {
-        for (int i = 0; i < TABLE_MAX; i++) {
-                __u64 was = __sync_val_compare_and_swap(&t->entry[i], 0, entry);
-                if (was == 0 || was == entry)
-                        return true;
-        }
-        return false;
-}
-
-static __always_inline void table_replace(struct table *t, __u64 from, __u64 to) {
-        for (int i = 0; i < TABLE_MAX; i++)
-                __sync_val_compare_and_swap(&t->entry[i], from, to);
-}
-
-static __always_inline bool table_has(struct table *t, __u64 entry) {
-        for (int i = 0; i < TABLE_MAX; i++)
-                if (t->entry[i] == entry)
-                        return true;
-        return false;
+static __always_inline enum kind kind_of(const struct super_block *sb) {
+        if (is_store(sb))
+                return KIND_STORE;
+        if (HAS(table.other, (__u64)sb))
+                return KIND_OTHER;
+        return table.more_others ? kind_in_map((__u64)sb) : KIND_NOT_KNOWN;
 }
 
 /* Two may say different things at a time: a store wins, and stays one. Each looks, after it has
  * entered its own, for the other's. */
 static __noinline void set_kind(const struct super_block *sb, enum kind kind) {
         const __u64 key = (__u64)sb;
-        struct table *t = get_table();
         __u32 value = kind;
 
-        if (!t)
-                return;
-        if (!table_add(t, kind == KIND_STORE ? key + STORE_BIT : key)) {
-                t->full = 1;
-                bpf_map_update_elem(&superblocks, &key, &value, kind == KIND_STORE ? BPF_ANY : BPF_NOEXIST);
+        if (kind == KIND_STORE) {
+                if (!ADD(table.store, key)) {
+                        bpf_map_update_elem(&superblocks, &key, &value, BPF_ANY);
+                        table.more_stores = 1;
+                }
+                TAKE_OFF(table.other, key);
+        } else {
+                if (!ADD(table.other, key)) {
+                        bpf_map_update_elem(&superblocks, &key, &value, BPF_NOEXIST);
+                        table.more_others = 1;
+                }
+                if (is_store(sb))
+                        TAKE_OFF(table.other, key);
         }
-        if (kind == KIND_STORE)
-                table_replace(t, key, key + STORE_BIT);
-        else if (table_has(t, key + STORE_BIT))
-                table_replace(t, key, 0);
 }
 
 static __always_inline bool is_root(const struct inode *inode, const struct super_block *sb) {
@@ -190,12 +185,9 @@ static __always_inline bool is_root(const struct inode *inode, const struct supe
 SEC("lsm/sb_free_security")
 int BPF_PROG(guard_forget, struct super_block *sb) {
         const __u64 key = (__u64)sb;
-        struct table *t = get_table();
 
-        if (t) {
-                table_replace(t, key, 0);
-                table_replace(t, key + STORE_BIT, 0);
-        }
+        TAKE_OFF(table.store, key);
+        TAKE_OFF(table.other, key);
         bpf_map_delete_elem(&superblocks, &key);
         return 0;
 }

@@ -25,7 +25,7 @@
 #define LSM_LIST "/sys/kernel/security/lsm"
 #define BPFFS "/sys/fs/bpf"
 #define KERNEL_TYPES "/sys/kernel/btf/vmlinux"
-#define MAPS_LAYOUT "1"
+#define MAPS_LAYOUT "2"
 #define SET_PREFIX "set-"
 #define NEW_PREFIX "new-"
 #define SET_MAX 1000000
@@ -155,7 +155,7 @@ static int open_programs(bool partly, struct guard_bpf **ret) {
         programs->rodata->boot = stamp_boot();
         bpf_map__set_pin_path(programs->maps.notes, GUARD_PIN_DIR "/notes-" MAPS_LAYOUT);
         bpf_map__set_pin_path(programs->maps.superblocks, GUARD_PIN_DIR "/superblocks-" MAPS_LAYOUT);
-        bpf_map__set_pin_path(programs->maps.table, GUARD_PIN_DIR "/table-" MAPS_LAYOUT);
+        bpf_map__set_pin_path(programs->maps.bss, GUARD_PIN_DIR "/table-" MAPS_LAYOUT);
         bpf_map__set_pin_path(programs->maps.accesses, GUARD_PIN_DIR "/accesses-" MAPS_LAYOUT);
         bpf_program__set_autoload(programs->progs.guard_let_go, !partly);
 

@@ -5,7 +5,7 @@
  * pins — the guard in the kernel: loaded, pinned, replaced, taken away
  *
  *   /sys/fs/bpf/cloudsync/          locked (flock) by who changes it
- *       notes-1, superblocks-1, …   maps, shared by all sets of programs
+ *       notes-2, superblocks-2, …   maps, shared by all sets of programs
  *       set-N/                      links, one for each program: a set that works
  *       new-N/                      a set that is being made
  *

@@ -35,8 +35,7 @@ PATIENCE = 300 * SLOW  # s to boot: seconds on an idle machine, but emulation sh
 # No KVM: the processor is emulated. -no-reboot: QEMU 7.2 hangs now and then in the kernel that
 # follows a reset, so it ends there, and the next boot is a new QEMU.
 QEMU = ['qemu-system-x86_64', '-nodefaults', '-no-user-config', '-display', 'none',
-        '-machine', 'q35', '-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'max,la57=off',
-        '-no-reboot']
+        '-machine', 'q35', '-cpu', 'max,la57=off', '-no-reboot']
 APPEND = ('console=ttyS0 rw quiet loglevel=4 panic=-1 systemd.show_status=no mitigations=off random.trust_cpu=on '
           'audit=0 nokaslr tsc=reliable rcupdate.rcu_expedited=1')
 
@@ -76,10 +75,12 @@ class Machine:
 
     guard: with cloudsync-guard.service, and then one processor only: QEMU 7.2 does not emulate well
     that one processor changes code which another is running (int3 in a function that was just
-    patched), which is how BPF programs are attached, again and again in the guard's tests."""
+    patched), which is how BPF programs are attached, again and again in the guard's tests.
 
-    def __init__(self, world, name='machine', memory=1024, guard=False):
-        self.world, self.name, self.memory, self.guard = world, name, memory, guard
+    counts: its clock counts instructions, one is a nanosecond: what is measured is the same each time."""
+
+    def __init__(self, world, name='machine', memory=1024, guard=False, counts=False):
+        self.world, self.name, self.memory, self.guard, self.counts = world, name, memory, guard, counts
         self.root = world.path(name + '-root.img')
         run(['cp', '--sparse=always', '--reflink=auto', os.path.join(VM, 'root.img'), self.root])
         self.disks = []
@@ -97,18 +98,20 @@ class Machine:
         return '/dev/vd' + 'bcdefgh'[len(self.disks) - 1]
 
     def command(self, append):
-        argv = QEMU + ['-m', str(self.memory), '-kernel', VM + '/vmlinuz', '-initrd', VM + '/initrd',
-                       '-append', ' '.join([APPEND] + ['systemd.mask=cloudsync-guard.service'] * (not self.guard) + [append]),
-                       '-smp', '1' if self.guard else '2',
-                       '-serial', 'file:%s' % self.console,
-                       '-blockdev', 'driver=file,cache.no-flush=on,node-name=root,filename=' + self.root,
-                       '-device', 'virtio-blk-pci,drive=root',
-                       '-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net',
-                       '-device', 'virtio-serial-pci',
-                       '-chardev', 'socket,id=agent,server=on,wait=off,path=' + self.socket_path,
-                       '-device', 'virtserialport,chardev=agent,name=agent',
-                       '-chardev', 'file,id=notes,append=on,path=' + self.notes_path,
-                       '-device', 'virtserialport,chardev=notes,name=notes']
+        argv = QEMU + ['-accel', 'tcg,thread=%s,tb-size=512' % ('single' if self.counts else 'multi')]
+        argv += ['-icount', 'shift=0,sleep=off'] if self.counts else []
+        argv += ['-m', str(self.memory), '-kernel', VM + '/vmlinuz', '-initrd', VM + '/initrd',
+                 '-append', ' '.join([APPEND] + ['systemd.mask=cloudsync-guard.service'] * (not self.guard) + [append]),
+                 '-smp', '1' if self.guard or self.counts else '2',
+                 '-serial', 'file:%s' % self.console,
+                 '-blockdev', 'driver=file,cache.no-flush=on,node-name=root,filename=' + self.root,
+                 '-device', 'virtio-blk-pci,drive=root',
+                 '-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net',
+                 '-device', 'virtio-serial-pci',
+                 '-chardev', 'socket,id=agent,server=on,wait=off,path=' + self.socket_path,
+                 '-device', 'virtserialport,chardev=agent,name=agent',
+                 '-chardev', 'file,id=notes,append=on,path=' + self.notes_path,
+                 '-device', 'virtserialport,chardev=notes,name=notes']
         for i, (path, log) in enumerate(self.disks):
             node = 'disk%d' % i
             argv += ['-blockdev', 'driver=file,cache.no-flush=on,discard=unmap,node-name=%s,filename=%s' % (node, path)]
