@@ -4,6 +4,7 @@
 #include "dispatcher/attached.h"
 #include "dispatcher/handle.h"
 #include "dispatcher/loop.h"
+#include "dispatcher/manager.h"
 #include "dispatcher/notify.h"
 #include "dispatcher/settle.h"
 #include "dispatcher/work.h"
@@ -166,6 +167,41 @@ static void daemon_note_store(Daemon *d) {
                             "store would stay mounted", file, strerror(-r));
 }
 
+/* ── the fd store ───────────────────────────────────────────────────────── */
+
+struct stored {
+        Daemon *daemon;
+        int count;
+};
+
+static void stored_run(void *data) {
+        struct stored *s = data;
+
+        s->count = manager_count_stored(getpid());
+}
+
+static void stored_done(void *data) {
+        struct stored *s = data;
+
+        if (s->count == 0) {
+                log_warning("the service manager keeps none of our descriptors (FileDescriptorStoreMax=): if all of "
+                            "cloudsyncd is killed, what waits is not held back");
+                s->daemon->stored = false;
+        }
+        g_free(s);
+}
+
+/* A service manager takes what it is given without a word, and drops it where a unit may not store any. */
+static void daemon_check_stored(Daemon *d) {
+        struct stored *s;
+
+        if (!d->stored)
+                return;
+        s = g_new0(struct stored, 1);
+        s->daemon = d;
+        work_run(stored_run, stored_done, s);
+}
+
 /* Programs that were started because we are ready want to find us on the bus. One that hangs is not waited
  * for. */
 static gboolean daemon_tell_ready(gpointer userdata) {
@@ -174,8 +210,10 @@ static gboolean daemon_tell_ready(gpointer userdata) {
         if (d->phase == DAEMON_RUNNING && !bus_is_ready(d->bus) && d->ready_polls++ < READY_POLLS)
                 return G_SOURCE_CONTINUE;
         d->ready_timer = 0;
-        if (d->phase == DAEMON_RUNNING)
+        if (d->phase == DAEMON_RUNNING) {
                 notify("READY=1\nSTATUS=Serving %s", store_path(d->store));
+                daemon_check_stored(d);
+        }
         return G_SOURCE_REMOVE;
 }
 

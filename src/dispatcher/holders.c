@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "dispatcher/holders.h"
 
+#include "dispatcher/manager.h"
 #include "dispatcher/notify.h"
 #include "dispatcher/store-internal.h"
 
@@ -8,12 +9,8 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <syslog.h>
-#include <systemd/sd-bus.h>
 #include <unistd.h>
 
-#define MANAGER_SOCKET "/run/systemd/private"
-#define MANAGER "org.freedesktop.systemd1"
-#define ASK_TIMEOUT_USEC 1000000u
 #define ASK_EVERY_S 2
 #define TELL_FIRST_MS 400
 #define TELL_EVERY_S 30
@@ -36,23 +33,8 @@ struct Holders {
 static int asking, goes_down; /* of a thread that may outlive the Holders */
 
 static void *ask(void *userdata) {
-        sd_bus *bus = NULL;
-        char *state = NULL;
-        int r = sd_bus_new(&bus);
-
-        if (r >= 0)
-                r = sd_bus_set_address(bus, "unix:path=" MANAGER_SOCKET);
-        if (r >= 0)
-                r = sd_bus_start(bus);
-        if (r >= 0)
-                r = sd_bus_set_method_call_timeout(bus, ASK_TIMEOUT_USEC);
-        if (r >= 0)
-                r = sd_bus_get_property_string(bus, NULL, "/org/freedesktop/systemd1", MANAGER ".Manager",
-                                               "SystemState", NULL, &state);
-        if (r >= 0 && strcmp(state, "stopping") == 0)
+        if (manager_goes_down() > 0)
                 g_atomic_int_set(&goes_down, 1);
-        free(state);
-        sd_bus_close_unref(bus);
         g_atomic_int_set(&asking, 0);
         return NULL;
 }

@@ -3,6 +3,7 @@
 """cloudsync.service under the systemd of a real machine: killed, reloaded, restarted, stopped,
 and a clean reboot with files open."""
 
+import json
 import os
 import sys
 
@@ -81,6 +82,8 @@ class CloudsyncUnit(CloudCase):
         told = self.under_readers('restart', [
             lambda: self.machine.run('systemctl', 'restart', 'cloudsync.service')] * 2)
         self.assertEqual(told['failed'], [])
+        status = json.loads(self.machine.run('cloudsyncctl', '--json', 'status').stdout)
+        self.assertIn('fdstore', status['layers'])
 
     def test_stop_and_start(self):
         manifest = self.cloud.engine('stop', files=20, big=0)
