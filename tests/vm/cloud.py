@@ -69,6 +69,15 @@ class Cloud:
         self.machine.run('find', STORE + '/' + name, '-type', 'f')
         return self.manifest(name)
 
+    def ranged(self, name, size=3 << 20):
+        """An engine with one large file that is fetched by ranges. Its path."""
+        put(os.path.join(self.web.root, name, 'video'), noise(size, 7), mtime=1600000000)
+        self.machine.run('cloudsyncctl', 'engine', 'add', name, 'httpfs', name, 'hydration=ranges',
+                         'url=http://%s:%d/json/%s/' % (OUTSIDE, self.web.port, name))
+        self.wait_ready(name)
+        self.machine.run('ls', STORE + '/' + name)
+        return '%s/%s/video' % (STORE, name)
+
     def manifest(self, name):
         path = '/var/lib/manifest-%s.json' % name
         self.machine.write(path, json.dumps({

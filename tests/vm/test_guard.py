@@ -57,15 +57,6 @@ class Guard(CloudCase):
     def tell(self, *argv, **more):
         return json.loads(self.machine.run(*HELPER, *argv, **more).stdout)
 
-    def ranged(self, name, size=3 << 20):
-        """An engine with one large file that is fetched by ranges. Its path."""
-        put(os.path.join(self.cloud.web.root, name, 'video'), noise(size, 7), mtime=1600000000)
-        self.machine.run('cloudsyncctl', 'engine', 'add', name, 'httpfs', name, 'hydration=ranges',
-                         'url=http://%s:%d/json/%s/' % (OUTSIDE, self.cloud.web.port, name))
-        self.cloud.wait_ready(name)
-        self.machine.run('ls', STORE + '/' + name)
-        return '%s/%s/video' % (STORE, name)
-
     def cold(self, name, count=5, whole=3):
         """Two engines with small files: (some that are not here, some that are). (Of one engine's,
         more would be fetched ahead than what is read.)"""
@@ -128,8 +119,8 @@ class Guard(CloudCase):
     def test_open_and_waiting_when_all_are_killed(self):
         """A program that has a file open of which a part is here, one that waits in open(), and
         one that waits in read(): none gets a zero."""
-        video = self.ranged('open')
-        other = self.ranged('other')
+        video = self.cloud.ranged('open')
+        other = self.cloud.ranged('other')
         absent, here = self.cold('waiting')
         holder = self.machine.start(*HELPER, 'hold', video, here[0])
         self.machine.until('it holds', 'test', '-e', '/run/held')

@@ -94,6 +94,55 @@ class CloudsyncUnit(CloudCase):
         told = self.cloud.read_all(manifest)
         self.assertEqual((told['wrong'], told['failed'], told['right']), ([], [], 20))
 
+    # -- a fd store that stays over a stop: systemd 254 and later
+
+    def held_in_part(self, name):
+        """A program that has read the first page of a file, and reads on when /run/go is there."""
+        path = self.cloud.ranged(name)
+        self.machine.run('rm', '-f', '/run/held', '/run/go')
+        job = self.machine.start('python3', '-c', HOLD_PART, path)
+        self.machine.until('it holds', 'test', '-e', '/run/held')
+        return job
+
+    def needs_preserve(self):
+        version = int(self.machine.sh("systemctl --version | sed -n '1s/systemd \\([0-9]*\\).*/\\1/p'"))
+        if version < 254:
+            self.skipTest('FileDescriptorStorePreserve= needs systemd 254; this is %d' % version)
+
+    def stored(self):
+        return self.machine.sh('systemctl show -p NFileDescriptorStore --value cloudsync.service')
+
+    def waits_until_started(self, job):
+        """The unit is down, with the group kept. What is read now waits for its start."""
+        self.machine.until('it is down', 'sh', '-c', '! systemctl is-active cloudsync.service >/dev/null')
+        self.assertEqual(self.stored(), '2')
+        self.machine.sh('touch /run/go; sleep 2')
+        self.assertFalse(job.ended.is_set(), 'it did not wait: %s' % job.answer)
+        self.machine.run('systemctl', 'start', 'cloudsync.service')
+        self.assertEqual(job.result(120).stdout.strip(), digest(noise(3 << 20, 7)))
+        self.machine.run('systemctl', 'stop', 'cloudsync.service')
+        self.assertEqual(self.stored(), '0')
+
+    def test_killed_while_it_stops(self):
+        self.needs_preserve()
+        job = self.held_in_part('stopping')
+        self.machine.run('systemctl', 'stop', '--no-block', 'cloudsync.service')
+        self.machine.until('it is detached', 'sh', '-c', '! grep -q %s /proc/mounts' % STORE)
+        self.kill('all')
+        self.waits_until_started(job)
+
+    def test_stopped_while_it_cannot_be_started(self):
+        self.needs_preserve()
+        job = self.held_in_part('broken')
+        self.machine.sh('mv /usr/bin/cloudsyncd /usr/bin/kept; printf "#!/bin/sh\nexit 1\n" >/usr/bin/cloudsyncd;'
+                        'chmod 755 /usr/bin/cloudsyncd')
+        try:
+            self.kill('all')
+            self.machine.sh('sleep 3; systemctl stop cloudsync.service')
+        finally:
+            self.machine.sh('mv /usr/bin/kept /usr/bin/cloudsyncd')
+        self.waits_until_started(job)
+
     def test_watchdog(self):
         """A worker that stands still is ended by systemd, and what waited for it gets its bytes."""
         self.machine.write('/run/systemd/system/cloudsync.service.d/watchdog.conf',
@@ -189,6 +238,17 @@ ExecStart=/usr/bin/python3 -I /usr/lib/cloudsync-vm/readers.py %s %s \\
 
 [Install]
 WantedBy=sysinit.target
+'''
+
+# Reads a page, and on when it is told so; prints the digest of it all.
+HOLD_PART = '''
+import hashlib, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDONLY)
+os.pread(fd, 4096, 0)
+open("/run/held", "w").close()
+while not os.path.exists("/run/go"):
+    time.sleep(0.05)
+print(hashlib.sha256(b"".join(iter(lambda: os.read(fd, 1 << 16), b""))).hexdigest())
 '''
 
 # Holds files of the store open, and a directory.

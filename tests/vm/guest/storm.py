@@ -104,6 +104,9 @@ class Readers:
         pid = os.fork()
         if pid == 0:
             try:
+                # Not the pipes to programs that another thread is running: it would wait for their end.
+                os.closerange(3, self.tell)
+                os.closerange(self.tell + 1, 1024)
                 reader(self.trees, self.generation, self.tell, random.Random(os.getpid()))
                 os._exit(0)
             except BaseException:  # pylint: disable=broad-except
