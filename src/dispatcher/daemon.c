@@ -147,6 +147,7 @@ static void daemon_note_in_journal(Daemon *d) {
 
         store->files = store_device_number(d->store);
         store->superblock = store_superblock(d->store);
+        store_block(d->store, &store->block);
         g_strlcpy(store->path, store_path(d->store), sizeof store->path);
         g_strlcpy(store->device, d->config->device ? d->config->device : "", sizeof store->device);
         journal_set_store(d->journal, store);

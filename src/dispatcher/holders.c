@@ -15,11 +15,13 @@
 #define TELL_FIRST_MS 400
 #define TELL_EVERY_S 30
 #define KILL_EVERY_S 5
+#define NOT_SHOWN "by what no process shows (a file on its way through a socket, in an io_uring, below a loop device)"
 #define NAMED_MAX 8u
 
 struct Holders {
         dev_t superblock, files;
         uint64_t own_mount;
+        struct store_block block;
         char *path;
         unsigned limit_s;
         void (*say)(int level, const char *format, ...);
@@ -118,7 +120,8 @@ static bool stop_at_first(void *userdata, pid_t pid, const char *how) {
 
 /* ── looking ────────────────────────────────────────────────────────────── */
 
-Holders *holders_new(dev_t superblock, dev_t files, uint64_t own_mount, const char *path, unsigned limit_s,
+Holders *holders_new(dev_t superblock, dev_t files, uint64_t own_mount, const struct store_block *block,
+                     const char *path, unsigned limit_s,
                      void (*say)(int level, const char *format, ...)) {
         Holders *h = g_new0(Holders, 1);
 
@@ -128,6 +131,8 @@ Holders *holders_new(dev_t superblock, dev_t files, uint64_t own_mount, const ch
                        .path = g_strdup(path),
                        .limit_s = limit_s,
                        .say = say};
+        if (block)
+                h->block = *block;
         return h;
 }
 
@@ -144,12 +149,12 @@ static void tell(Holders *h, int64_t now) {
         if (h->told ? now - h->told < TELL_EVERY_S * G_USEC_PER_SEC : now - h->begun < TELL_FIRST_MS * 1000)
                 return;
         names = names_of_all(h);
-        if (!*names) /* gone meanwhile */
+        if (!*names && !store_block_is_used(&h->block)) /* gone meanwhile */
                 return;
         h->told = now;
         h->say(LOG_WARNING, "waiting, %s is still used: %s; reads of files that are not here fail with EIO", h->path,
-               names);
-        notify("STATUS=Waiting, the store is still used: %s", names);
+               *names ? names : NOT_SHOWN);
+        notify("STATUS=Waiting, the store is still used: %s", *names ? names : NOT_SHOWN);
 }
 
 bool holders_gone(Holders *h) {
@@ -157,7 +162,7 @@ bool holders_gone(Holders *h) {
         bool found = false;
 
         store_each_user(h->superblock, h->files, h->own_mount, stop_at_first, &found);
-        if (!found)
+        if (!found && !store_block_is_used(&h->block))
                 return true;
         if (!h->begun)
                 h->begun = now;
@@ -167,6 +172,11 @@ bool holders_gone(Holders *h) {
                 h->down = true;
                 h->kill = now + (int64_t)h->limit_s * G_USEC_PER_SEC;
                 h->say(LOG_NOTICE, "the machine goes down: what still uses %s in %u s is killed", h->path, h->limit_s);
+        }
+        if (h->down && now >= h->kill && !found) {
+                h->say(LOG_WARNING, "the machine goes down: %s is not waited for any longer, though used: %s", h->path,
+                       NOT_SHOWN);
+                return true;
         }
         if (h->down && now >= h->kill) {
                 h->kill = now + KILL_EVERY_S * G_USEC_PER_SEC; /* some die slowly */

@@ -14,6 +14,8 @@
  * been stopped already. By a thread, since whoever waits here has accesses to deny.
  */
 
+#include "dispatcher/store-block.h"
+
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,8 +24,10 @@
 typedef struct Holders Holders;
 
 /* `path` is shown. `say` gets lines for the log. limit_s: after that long in a machine that goes down they
- * are killed. */
-Holders *holders_new(dev_t superblock, dev_t files, uint64_t own_mount, const char *path, unsigned limit_s,
+ * are killed, and what no process shows is not waited for any more. `block`: when the asker has closed all that
+ * it had of the store itself; else NULL, and who is not shown by /proc is not seen. */
+Holders *holders_new(dev_t superblock, dev_t files, uint64_t own_mount, const struct store_block *block,
+                     const char *path, unsigned limit_s,
                      void (*say)(int level, const char *format, ...) G_GNUC_PRINTF(2, 3));
 void holders_free(Holders *h);
 

@@ -36,6 +36,7 @@
 
 #include "dispatcher/fan-group.h"
 #include "dispatcher/handle.h"
+#include "dispatcher/store-block.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -101,6 +102,7 @@ struct journal_store {
         char device[PATH_MAX]; /* Device=, or "" */
         dev_t files;           /* st_dev of its root */
         dev_t superblock;      /* as in mountinfo; 0: not known yet */
+        struct store_block block;
 };
 void journal_set_store(Journal *journal, const struct journal_store *store);
 /* False: none was ever set. */

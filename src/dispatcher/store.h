@@ -22,6 +22,7 @@
 #include "dispatcher/failure.h"
 #include "dispatcher/fan-group.h"
 #include "dispatcher/holders.h"
+#include "dispatcher/store-block.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -71,6 +72,7 @@ enum store_guard {
 };
 enum store_guard store_guard(const Store *store);
 
+void store_block(const Store *store, struct store_block *ret);
 dev_t store_device_number(const Store *store); /* st_dev of the root */
 dev_t store_superblock(const Store *store);    /* as in mountinfo; 0: not known before it is attached */
 

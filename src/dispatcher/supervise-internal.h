@@ -7,9 +7,10 @@
  *   supervise.c        the two processes, and what is handed over
  *   supervise-probe.c  short-lived children that find something out: does the program at our place
  *                      run, and is this stop the first half of a restart
- *   supervise-end.c    the end, when no worker can bring it about in order
+ *   supervise-end.c    the end of the group
  */
 
+#include "dispatcher/journal.h"
 #include "dispatcher/supervise.h"
 
 /* Not log_line(): the connection to the system's journal would be a descriptor that the
@@ -23,6 +24,13 @@ bool supervise_program_runs(const char *program, int argc, char **argv, int jour
 
 /* Does a start of this service follow (systemctl restart), and will it be given group and journal? */
 bool supervise_start_follows(void);
+
+/* Closes all but standard input, output and error, group, journal, and what waits (NULL: that as well). */
+void supervise_close_unknown(const struct supervised *s, const Journal *journal);
+
+/* The worker has stopped in order, and nothing waits. Returns when nobody can read from the store any more:
+ * almost always at once. */
+void supervise_outwait(const struct supervised *s);
 
 /* No worker is alive. Detaches the store that the journal names, denies all that waits and
  * all that comes, until nobody uses the store any more. False: the journal names none, and the group must

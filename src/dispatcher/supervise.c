@@ -81,8 +81,7 @@ static void raise_limits(void) {
         (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Closes all but standard input, output and error, group, journal, and what waits. */
-static void close_unknown(const struct supervised *s, const Journal *journal) {
+void supervise_close_unknown(const struct supervised *s, const Journal *journal) {
         DIR *dir = opendir("/proc/self/fd");
         const struct dirent *d;
 
@@ -91,7 +90,7 @@ static void close_unknown(const struct supervised *s, const Journal *journal) {
         while ((d = readdir(dir)) != NULL) {
                 int fd = atoi(d->d_name);
                 if (fd > 2 && fd != dirfd(dir) && fd != s->group && fd != s->journal &&
-                    !journal_has(journal, fd))
+                    !(journal && journal_has(journal, fd)))
                         (void)close(fd);
         }
         closedir(dir);
@@ -133,7 +132,7 @@ int supervised_clean(const struct supervised *given) {
                 return r;
         /* What the last worker left, or reserve_numbers() at the start: each number is held. */
         journal_recover(journal, true);
-        close_unknown(given, journal);
+        supervise_close_unknown(given, journal);
         journal_close(journal);
         return 0;
 }
@@ -304,7 +303,7 @@ static void replace_program(struct supervisor *v) {
 
         if (journal_open(v->s.journal, &journal) == 0) {
                 journal_recover(journal, true);
-                close_unknown(&v->s, journal);
+                supervise_close_unknown(&v->s, journal);
         }
         set_kept(&v->s, journal, true);
         (void)snprintf(text, sizeof text, "%d:%d:%d:%d", (int)getpid(), v->s.group, v->s.journal,
@@ -494,8 +493,10 @@ int supervise(int argc, char **argv, supervised_main_fn worker) {
                         continue;
                 }
                 status = wait_for(&v, pid);
-                if (WIFEXITED(status) && !still_serving(&v))
+                if (WIFEXITED(status) && !still_serving(&v)) {
+                        supervise_outwait(&v.s);
                         return end_failed(&v, WEXITSTATUS(status));
+                }
                 if (v.leaving)
                         return leave(&v);
                 if (v.s.group < 0)

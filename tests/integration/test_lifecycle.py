@@ -46,6 +46,27 @@ ctypes.CDLL(None).syscall(60, 0)  # exit(2): this thread alone
 """
 
 
+# A file that nobody has open: it is on its way through a socket.
+FLIGHT = """
+import errno, os, socket, sys
+a, b = socket.socketpair()
+fd = os.open(sys.argv[1], os.O_RDONLY)
+os.pread(fd, 4096, 0)
+socket.send_fds(a, [b'x'], [fd])
+os.close(fd)
+print('held', flush=True)
+sys.stdin.readline()
+fd = socket.recv_fds(b, 1, 1)[1][0]
+try:
+    os.pread(fd, int(sys.argv[3]), int(sys.argv[2]))
+    print('bytes', flush=True)
+except OSError as e:
+    print(errno.errorcode[e.errno], flush=True)
+print('read', flush=True)
+sys.stdin.readline()
+"""
+
+
 class Stopping(GateTest):
 
     def no_zeros(self, process, data, what):
@@ -124,6 +145,46 @@ class Stopping(GateTest):
         wait_until(lambda: who in self.store.daemon.log_text() or not self.store.daemon.alive(), 'the stop goes on')
         self.assertTrue(self.store.daemon.alive(), 'the group is gone, and a file is open')
         kill_session(holder.pid)
+        self.assertEqual(self.store.daemon.wait(), 0)
+        self.store.start()
+
+    def stops_unseen(self, *holder):
+        """Somebody whom no process shows has a file of which a part is here: the group stays until that is gone."""
+        data = noise(4 * MIB, 5)
+        self.gated({'f': data}, hydration='ranges')
+        holder = self.spawn([a if a != 'FILE' else self.file('f') for a in holder] + [str(2 * MIB), '4096'])
+        self.assertEqual(holder.stdout.readline(), b'held\n')
+        self.store.daemon.signal(signal.SIGTERM)
+        log = self.store.daemon.log_text
+        wait_until(lambda: b'by what no process shows' in log() or not self.store.daemon.alive(), 'the stop goes on')
+        self.assertTrue(self.store.daemon.alive(), 'the group is gone, and a file is open')
+        holder.stdin.write(b'go\n')
+        holder.stdin.flush()
+        self.assertEqual((holder.stdout.readline(), holder.stdout.readline()), (b'EIO\n', b'read\n'))
+        self.assertTrue(self.store.daemon.alive())
+        holder.stdin.write(b'go\n')
+        holder.stdin.flush()
+        self.assertEqual(self.store.daemon.wait(), 0)
+        wait_until(lambda: not loops_below(self.world.dir), 'the loop device goes')
+        self.store.start()
+        self.assertBytes(self.read(self.file('f')), data)
+
+    def test_stop_with_a_file_in_flight(self):
+        self.stops_unseen(sys.executable, '-c', FLIGHT, 'FILE')
+
+    def test_stop_with_a_file_in_an_io_uring(self):
+        self.stops_unseen(ACCESS, 'hold-uring', 'FILE')
+
+    def test_stop_with_a_loop_device_on_a_file(self):
+        self.gated({'f': noise(MIB, 7)})
+        loop = run(['losetup', '--find', '--show', '--read-only', self.file('f')]).stdout.decode().strip()
+        try:
+            self.store.daemon.signal(signal.SIGTERM)
+            wait_until(lambda: b'by what no process shows' in self.store.daemon.log_text() or
+                       not self.store.daemon.alive(), 'the stop goes on')
+            self.assertTrue(self.store.daemon.alive())
+        finally:
+            run(['losetup', '--detach', loop])
         self.assertEqual(self.store.daemon.wait(), 0)
         self.store.start()
 

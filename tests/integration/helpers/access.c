@@ -405,6 +405,34 @@ static void do_hold_range(const char *path, char **args) {
         put_all(buffer, size);
 }
 
+#ifdef HAVE_URING
+/* access hold-uring FILE OFFSET LENGTH: its first page, then a pause in which an io_uring alone has it open,
+ * then that part, and a pause. */
+static void do_hold_uring(const char *path, char **args) {
+        int fd = open_file(path, O_RDONLY);
+        uint64_t offset = number(args[0]);
+        size_t length = number(args[1]);
+        char *buffer = allocate(length > 4096 ? length : 4096);
+        struct io_uring ring;
+
+        check(pread(fd, buffer, 4096, 0));
+        if (io_uring_queue_init(8, &ring, 0) < 0 || io_uring_register_files(&ring, &fd, 1) < 0)
+                die(ENOSYS);
+        check(close(fd));
+        wait_for_line("held");
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+        io_uring_prep_read(sqe, 0, buffer, (unsigned)length, offset);
+        io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+        struct io_uring_cqe *cqe;
+        if (io_uring_submit_and_wait(&ring, 1) < 0 || io_uring_wait_cqe(&ring, &cqe) < 0)
+                die(EIO);
+        printf("%s\n", cqe->res < 0 ? strerrorname_np(-cqe->res) : "bytes");
+        fflush(stdout);
+        wait_for_line("read");
+        io_uring_queue_exit(&ring);
+}
+#endif
+
 /* ---- changing */
 
 static void do_truncate(const char *path, char **args) {
@@ -518,6 +546,7 @@ static const struct {
         {"uring", 0, do_uring},
         {"uring-async", 0, do_uring_async},
         {"uring-parallel", 0, do_uring_parallel},
+        {"hold-uring", 2, do_hold_uring},
 #endif
         {"holes", 0, do_holes},
         {"hold", 0, do_hold},
