@@ -10,6 +10,9 @@
  * what is left then would be killed together with us, at the same moment, and might read on for a last
  * instant without the group. So what is left after ShutdownLimit= is killed here, before the group is closed.
  *
+ * Not all shows in /proc. What does not is told by the block device (store-block.h), to who has closed all of his own:
+ * the supervisor, at the end (supervise-end.c).
+ *
  * Whether the machine goes down the service manager is asked, on its own socket: the system bus may have
  * been stopped already. By a thread, since whoever waits here has accesses to deny.
  */

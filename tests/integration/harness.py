@@ -47,7 +47,7 @@ import unittest
 import urllib.parse
 import urllib.request
 
-from support.cases import CloudsyncTest, GateTest, access, put
+from support.cases import FLIGHT, CloudsyncTest, GateTest, access, put
 from support.content import difference, digest, noise, zero_runs
 from support.processes import (Hang, finish, isolated, kill_session, run, show, start, tail,
                                wait_until)

@@ -6,6 +6,7 @@ wrong byte or a failed read."""
 import os
 import random
 import signal
+import sys
 import time
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
@@ -236,6 +237,22 @@ class FdStore(GateTest):
         self.assertEqual(status, 0, err)
         self.assertBytes(out, data)
         self.assertEqual(mounts_below(self.store.path), [self.store.path])
+
+    def test_killed_while_it_waits_for_what_is_not_shown(self):
+        """The same, of a file that is in flight, when the worker is gone already."""
+        name = self.gated({'f': noise(4 * MIB, 3)}, hydration='ranges')
+        holder = self.spawn([sys.executable, '-c', FLIGHT, self.file('f'), str(2 * MIB), '4096'])
+        self.assertEqual(holder.stdout.readline(), b'held\n')
+        self.store.daemon.signal(signal.SIGTERM)
+        wait_until(lambda: b'by what no process shows' in self.store.daemon.log_text(), 'it waits')
+        self.store.daemon.kill()
+        self.assertEqual(len(self.store.fd_store), 2)
+        holder.stdin.write(b'go\n')
+        holder.stdin.flush()
+        self.again()
+        self.store.wait_state(name)
+        self.assertEqual((holder.stdout.readline(), holder.stdout.readline()), (b'bytes\n', b'read\n'))
+        self.assertBytes(self.read(self.file('f')), noise(4 * MIB, 3))
 
     def test_restart_without_a_failed_read(self):
         """A clean stop forgets the group: nothing is left in the fd store."""

@@ -46,28 +46,41 @@ ctypes.CDLL(None).syscall(60, 0)  # exit(2): this thread alone
 """
 
 
-# A file that nobody has open: it is on its way through a socket.
-FLIGHT = """
-import errno, os, socket, sys
-a, b = socket.socketpair()
-fd = os.open(sys.argv[1], os.O_RDONLY)
-os.pread(fd, 4096, 0)
-socket.send_fds(a, [b'x'], [fd])
-os.close(fd)
-print('held', flush=True)
-sys.stdin.readline()
-fd = socket.recv_fds(b, 1, 1)[1][0]
-try:
-    os.pread(fd, int(sys.argv[3]), int(sys.argv[2]))
-    print('bytes', flush=True)
-except OSError as e:
-    print(errno.errorcode[e.errno], flush=True)
-print('read', flush=True)
-sys.stdin.readline()
-"""
+class Unseen:
+    """Who has a file open, and is shown by no process."""
+
+    def stops_unseen(self, *holder):
+        """Somebody whom no process shows has a file of which a part is here: the group stays until that is gone."""
+        data = noise(4 * MIB, 5)
+        self.serve_in_ranges({'f': data})
+        holder = self.spawn([a if a != 'FILE' else self.file('f') for a in holder] + [str(2 * MIB), '4096'])
+        self.assertEqual(holder.stdout.readline(), b'held\n')
+        self.store.daemon.signal(signal.SIGTERM)
+        log = self.store.daemon.log_text
+        wait_until(lambda: b'by what no process shows' in log() or not self.store.daemon.alive(), 'the stop goes on')
+        self.assertTrue(self.store.daemon.alive(), 'the group is gone, and a file is open')
+        holder.stdin.write(b'go\n')
+        holder.stdin.flush()
+        self.assertEqual((holder.stdout.readline(), holder.stdout.readline()), (b'EIO\n', b'read\n'))
+        self.assertTrue(self.store.daemon.alive())
+        holder.stdin.write(b'go\n')
+        holder.stdin.flush()
+        self.assertEqual(self.store.daemon.wait(), 0)
+        wait_until(lambda: not loops_below(self.world.dir), 'the loop device goes')
+        self.start_again()
+        self.assertBytes(self.read(self.file('f')), data)
+
+    def test_stop_with_a_file_in_flight(self):
+        self.stops_unseen(sys.executable, '-c', FLIGHT, 'FILE')
 
 
-class Stopping(GateTest):
+class Stopping(Unseen, GateTest):
+
+    def serve_in_ranges(self, files):
+        self.gated(files, hydration='ranges')
+
+    def start_again(self):
+        self.store.start()
 
     def no_zeros(self, process, data, what):
         """A process that was reading `data` when the daemon stopped: it failed, or what it read
@@ -147,30 +160,6 @@ class Stopping(GateTest):
         kill_session(holder.pid)
         self.assertEqual(self.store.daemon.wait(), 0)
         self.store.start()
-
-    def stops_unseen(self, *holder):
-        """Somebody whom no process shows has a file of which a part is here: the group stays until that is gone."""
-        data = noise(4 * MIB, 5)
-        self.gated({'f': data}, hydration='ranges')
-        holder = self.spawn([a if a != 'FILE' else self.file('f') for a in holder] + [str(2 * MIB), '4096'])
-        self.assertEqual(holder.stdout.readline(), b'held\n')
-        self.store.daemon.signal(signal.SIGTERM)
-        log = self.store.daemon.log_text
-        wait_until(lambda: b'by what no process shows' in log() or not self.store.daemon.alive(), 'the stop goes on')
-        self.assertTrue(self.store.daemon.alive(), 'the group is gone, and a file is open')
-        holder.stdin.write(b'go\n')
-        holder.stdin.flush()
-        self.assertEqual((holder.stdout.readline(), holder.stdout.readline()), (b'EIO\n', b'read\n'))
-        self.assertTrue(self.store.daemon.alive())
-        holder.stdin.write(b'go\n')
-        holder.stdin.flush()
-        self.assertEqual(self.store.daemon.wait(), 0)
-        wait_until(lambda: not loops_below(self.world.dir), 'the loop device goes')
-        self.store.start()
-        self.assertBytes(self.read(self.file('f')), data)
-
-    def test_stop_with_a_file_in_flight(self):
-        self.stops_unseen(sys.executable, '-c', FLIGHT, 'FILE')
 
     def test_stop_with_a_file_in_an_io_uring(self):
         self.stops_unseen(ACCESS, 'hold-uring', 'FILE')
@@ -358,7 +347,7 @@ class Refusing(CloudsyncTest):
         store.bus.kill()
 
 
-class MountedAlready(CloudsyncTest):
+class MountedAlready(Unseen, CloudsyncTest):
     """Path= without Device=: a file system that somebody else mounted. It is unmounted when the
     daemon stops: without it a read of a placeholder would give zeros."""
 
@@ -374,6 +363,13 @@ class MountedAlready(CloudsyncTest):
     @classmethod
     def mount(cls):
         run(['mount', '-o', 'loop', cls.store.image, cls.store.path])
+
+    def serve_in_ranges(self, files):
+        self.engine(files, hydration='ranges')
+
+    def start_again(self):
+        self.mount()
+        self.store.start()
 
     def test_serves(self):
         data = {'a': noise(5000, 1), 'b': zero_runs(2 * MIB, 2)}

@@ -176,6 +176,27 @@ class GateTest(CloudsyncTest):
         return self.engine(name=name, url=self.gate.url(name + '/'), **settings)
 
 
+# A file that nobody has open: it is on its way through a socket.
+FLIGHT = """
+import errno, os, socket, sys
+a, b = socket.socketpair()
+fd = os.open(sys.argv[1], os.O_RDONLY)
+os.pread(fd, 4096, 0)
+socket.send_fds(a, [b'x'], [fd])
+os.close(fd)
+print('held', flush=True)
+sys.stdin.readline()
+fd = socket.recv_fds(b, 1, 1)[1][0]
+try:
+    os.pread(fd, int(sys.argv[3]), int(sys.argv[2]))
+    print('bytes', flush=True)
+except OSError as e:
+    print(errno.errorcode[e.errno], flush=True)
+print('read', flush=True)
+sys.stdin.readline()
+"""
+
+
 def put(path, data, mtime=None):
     """Writes a file of the origin in one step (rename), so that no server sees half of it."""
     path = os.fsencode(path)
