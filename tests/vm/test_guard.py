@@ -229,6 +229,8 @@ class Storm(CloudCase):
         job = self.machine.start(*STORMER, self.plan, STORE, str(SECONDS), *options, timeout=SECONDS + 600)
         told = result(job, (SECONDS + 660) * SLOW)
         print('# %s' % {k: len(v) if isinstance(v, list) else v for k, v in told.items()}, file=sys.stderr)
+        for wrong in told['wrong'][:20]:
+            print('# wrong: %s' % wrong, file=sys.stderr)
         return told
 
     def test_storm(self):

@@ -234,15 +234,15 @@ def wait_back(restarts, seconds):
     return False
 
 
-def strike(dice):
+def strike(dice, patience):
     """Kills all that there is. Three times of four it served before and for a while, else it may be
-    just starting. Returns whether there was anything."""
+    just starting. Then it has `patience` seconds, about. Returns whether there was anything."""
     restarts, _ = shown()
     done = subprocess.run(['systemctl', 'kill', '--kill-whom=all', '-s', 'KILL', UNIT], check=False,
                           stderr=subprocess.DEVNULL).returncode == 0
     if dice.randrange(4):
         wait_back(restarts, 30)
-    time.sleep(dice.uniform(0.2, 1.5))
+    time.sleep(patience * dice.uniform(0.2, 1.5))
     return done
 
 
@@ -262,9 +262,14 @@ def main():
     readers = Readers(trees, generations.current)
     generations.thread.start()
     told = readers.told
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end and not (UNTIL_WRONG and told['wrong']):
-        kills += strike(dice)
+    # Until there was another generation, too: a slow machine needs more quiet to list it.
+    end, patience = time.monotonic() + SECONDS, 1
+    while not (UNTIL_WRONG and told['wrong']):
+        if time.monotonic() > end:
+            patience += 1
+            if generations.current() > 0 or time.monotonic() > end + 3 * SECONDS:
+                break
+        kills += strike(dice, patience)
     wait_back(-1, STUCK)
     before, end = told['right'], time.monotonic() + STUCK
     while told['right'] < before + 2 * READERS and time.monotonic() < end and not UNTIL_WRONG:
