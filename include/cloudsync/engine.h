@@ -202,8 +202,9 @@ struct cs_host {
          * call returns the host has passed it on; if host or daemon are killed then, it
          * may be lost, so an engine with a cursor repeats it after the next open() unless
          * the directory has been listed since: list() was called. From then on the
-         * daemon remembers by itself, also when it is killed. However often this is
-         * called, a directory is listed once a second at the most. */
+         * daemon remembers by itself, also when it is killed or the machine loses power: its
+         * note was on the disk before list() was called. However often this is called, a directory
+         * is listed once a second at the most. */
         void (*changed)(const struct cs_host *host, const char *locator);
 
         /* What the engine is in now, until the next call. (Older hosts lack it: see

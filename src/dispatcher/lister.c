@@ -29,8 +29,10 @@ static gboolean key_equal(gconstpointer a, gconstpointer b) {
 
 static void lister_write_complete(Lister *l, bool complete) {
         if (!complete) {
-                if (unlinkat(store_root(l->o->store), COMPLETE_FILE, 0) < 0 && errno != ENOENT)
+                if (unlinkat(store_root(l->o->store), COMPLETE_FILE, 0) < 0 && errno != ENOENT) {
                         log_error("cannot note that directories are pending: %s", strerror(errno));
+                        return;
+                }
         } else {
                 int fd = openat(store_root(l->o->store), COMPLETE_FILE,
                                 O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -404,6 +406,7 @@ Lister *lister_new(const struct lister_options *options) {
         l->was_complete = l->complete;
         l->late = strcmp(store_filesystem(options->store), "btrfs") == 0;
         l->fresh = fresh_new(options->store, lister_stamped, l);
+        l->durable = durable_new(options->store);
         l->moves = moves_new();
         l->polls = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, poll_free);
         r = attic_new(options->group, options->store, &l->attic);
@@ -443,6 +446,7 @@ void lister_free(Lister *l) {
                 g_source_remove(l->sweep_timer);
         g_hash_table_unref(l->polls);
         fresh_free(l->fresh);
+        durable_free(l->durable);
         attic_free(l->attic);
         moves_free(l->moves);
         g_hash_table_unref(l->nodes);

@@ -51,7 +51,7 @@ static void node_free(Node *node, bool listed) {
         Engine *engine = node_engine(node);
 
         g_assert(g_queue_is_empty(&node->waiters) && g_queue_is_empty(&node->later) && node->jobs == 0 &&
-                 !node->request);
+                 !node->request && !node->noting);
         g_hash_table_remove(l->nodes, &node->key);
         if (engine && !node->refresh)
                 engine_count_directories(engine, listed, -1);
@@ -84,6 +84,7 @@ Node *node_find(Lister *l, const struct populate_directory *d) {
         /* Gone: while it works on its directory, it has that open, and nobody gets the number. */
         if (node->fd >= 0 || node->jobs > 0)
                 return node;
+        durable_cancel(g_steal_pointer(&node->noting));
         engine_cancel(g_steal_pointer(&node->request));
         node_answer(node, -EIO);
         node_free(node, false);
@@ -100,7 +101,7 @@ static void node_answer(Node *node, int r) {
 }
 
 bool node_is_working(const Node *node) {
-        return node->request || node->jobs > 0;
+        return node->noting || node->request || node->jobs > 0;
 }
 
 /* ── timers ─────────────────────────────────────────────────────────────── */
@@ -140,12 +141,17 @@ static void node_count_dirty(Node *node, bool dirty) {
         lister_note_complete(node->lister);
 }
 
-static void node_write_dirty(Node *node, bool dirty) {
+/* 0; -ESTALE, -ENODATA: it is not ours any more; other -errno. */
+static int node_write_dirty(Node *node, bool dirty) {
         autoclose int own = -1;
         int fd = node->fd, r;
 
-        if (dirty)
+        if (dirty) {
                 node_count_dirty(node, true);
+                lister_note_complete(node->lister); /* if that failed before */
+        }
+        if (dirty && node->lister->complete)
+                return -EIO; /* nobody would look for it */
         if (fd < 0)
                 fd = own = handle_open(store_root(node->lister->o->store), &node->handle, O_RDONLY | O_DIRECTORY);
         r = fd < 0 ? fd : directory_set_dirty(fd, dirty);
@@ -154,13 +160,14 @@ static void node_write_dirty(Node *node, bool dirty) {
                           strerror(-r));
         if (!dirty && r >= 0)
                 node_count_dirty(node, false);
+        return r;
 }
 
 void node_changed(Node *node) {
         node->owed = true;
         node->again = true;
         if (node->refresh || node_is_working(node))
-                node_write_dirty(node, true);
+                (void)node_write_dirty(node, true);
         if (node_is_working(node))
                 return;
         if (node_pause(node) == 0)
@@ -206,7 +213,7 @@ static void node_failed(Node *node) {
         if (node->refresh && (!node->owed || node->r == -ENOENT)) {
                 /* The engine has told nothing: it still knows what is new. Or the directory is gone, and its
                  * parent's listing says so. */
-                node_write_dirty(node, false);
+                (void)node_write_dirty(node, false);
                 node_free(node, false);
                 return;
         }
@@ -299,7 +306,7 @@ static void finish_done(void *data) {
         }
         node_count_dirty(node, left || node->again);
         if (node->again) /* it came during the job, which may have taken it off */
-                node_write_dirty(node, true);
+                (void)node_write_dirty(node, true);
         node->owed = left || node->again;
         if (engine && node->refresh)
                 engine_count_directories(engine, 1, 0);
@@ -482,9 +489,43 @@ static void node_end(void *userdata, int r, const char *detail) {
         node_step(node);
 }
 
+static void node_fail(Node *node, int r, const char *detail) {
+        node->r = r;
+        g_free(node->detail);
+        node->detail = g_strdup(detail);
+        node_failed(node);
+}
+
+static void node_ask(Node *node) {
+        Engine *engine = node_engine(node);
+
+        if (!engine || node->lister->denying) {
+                node_fail(node, -ESHUTDOWN, engine ? "the service stops" : "its engine is not registered");
+                return;
+        }
+        node->request = engine_list(engine, node->locator, node_entries, node_end, node);
+        if (!g_queue_is_empty(&node->waiters))
+                engine_hurry(node->request);
+}
+
+static void node_noted(void *userdata, int r) {
+        Node *node = userdata;
+
+        node->noting = NULL;
+        if (r < 0)
+                node_fail(node, r, "that it changes cannot be written to the disk");
+        else
+                node_ask(node);
+}
+
+/* A poll that is killed is made again anyway (but what it brings is looked for: l->polling). */
+static bool node_is_to_be_noted(const Node *node) {
+        return node->refresh && (node->owed || node->dirty || !node->walk || !walk_is_poll(node->walk));
+}
+
 void node_begin(Node *node) {
         Lister *l = node->lister;
-        Engine *engine = node_engine(node);
+        int r;
 
         if (node_is_working(node))
                 return;
@@ -505,22 +546,21 @@ void node_begin(Node *node) {
                 g_hash_table_remove_all(node->names);
         else if (node->refresh || node->begun_before)
                 node->names = g_hash_table_new(g_direct_hash, g_direct_equal);
-        if (!engine || l->denying) {
-                node->r = -ESHUTDOWN;
-                g_free(node->detail);
-                node->detail = g_strdup(engine ? "the service stops" : "its engine is not registered");
-                node_failed(node);
+        if (!node_engine(node) || l->denying || !node_is_to_be_noted(node)) {
+                node_ask(node);
                 return;
         }
-        /* A poll that is killed is made again anyway (but what it brings is looked for: l->polling). */
-        if (node->refresh && !(node->walk && walk_is_poll(node->walk)))
-                node_write_dirty(node, true);
-        node->request = engine_list(engine, node->locator, node_entries, node_end, node);
-        if (!g_queue_is_empty(&node->waiters))
-                engine_hurry(node->request);
+        r = node_write_dirty(node, true);
+        if (r == 0)
+                node->noting = durable_wait(l->durable, &node->handle, node_noted, node);
+        else if (r == -ESTALE || r == -ENODATA) /* gone, and nothing to be lost */
+                node_ask(node);
+        else
+                node_fail(node, r, "that it changes cannot be written down");
 }
 
 void node_deny(Node *node) {
+        durable_cancel(g_steal_pointer(&node->noting));
         engine_cancel(g_steal_pointer(&node->request));
         node->r = -ESHUTDOWN;
         node->ended = true;

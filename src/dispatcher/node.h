@@ -8,10 +8,15 @@
  *     first listing   UNLISTED ──▶ LISTED, gone from memory
  *     refresh         LISTED and DIRTY ──▶ LISTED
  *
- * DIRTY is written before the engine is asked, and taken off when everything that it said has been
- * applied. So an engine may forget a change as soon as it was asked for that directory:
- * whatever is killed, the next daemon finds DIRTY and asks again. What is left because somebody has a file
- * open leaves it DIRTY, and it is refreshed again and again, with pauses that grow to a minute.
+ * DIRTY is on the disk (durable.h) before the engine is asked, and taken off when everything that it said has
+ * been applied. So an engine may forget a change as soon as it was asked for that directory: whatever is
+ * killed, or when the power goes, the next daemon finds DIRTY and asks again. Where DIRTY cannot be
+ * written, the engine is not asked: that is tried again as a listing that failed. It does not matter who wanted the
+ * refresh. A change may be on its way to us while we ask because somebody else does, and the engine forgets it
+ * then. A walk by the clock alone writes nothing: what it loses the next one finds.
+ *
+ * What is left because somebody has a file open leaves it DIRTY, and it is refreshed again and again, with pauses
+ * that grow to a minute.
  *
  * A change that is told while the directory is being listed makes another refresh after it. Two begin
  * at least a second apart: after the last one a node rests for that long.
@@ -21,6 +26,7 @@
  * gone goes then: or the new one would be taken for listed, and be read as empty.
  */
 
+#include "dispatcher/durable.h"
 #include "dispatcher/fresh.h"
 #include "dispatcher/lister.h"
 #include "dispatcher/populate.h"
@@ -45,6 +51,7 @@ struct Node {
         bool owed;     /* the engine has said what is not applied yet, or that there is something */
         struct walk *walk, *walk_after; /* whose it is; and from the next refresh on */
         int fd;        /* while entries are being brought in, or -1 */
+        DurableWait *noting; /* DIRTY is on its way to the disk; then the engine is asked */
         EngineRequest *request;
         unsigned jobs; /* and switches of files: what a refresh waits for */
         bool ended;    /* the engine has said all */
@@ -76,6 +83,7 @@ struct Lister {
         bool denying;
         bool late;         /* see fresh.h; "nothing is pending" is noted by a clean stop alone then */
         Fresh *fresh;
+        Durable *durable;
         bool stopped_complete;
         Attic *attic;
         Moves *moves;

@@ -11,9 +11,11 @@ as of his last fsync."""
 import fcntl
 import os
 import random
+import socket
 import threading
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
+from support.rawcase import RawStore, RawTest
 
 PER_FILESYSTEM = True
 
@@ -40,6 +42,21 @@ class PlacedStore(Store):
         super().configure(config)
 
 
+class PlacedRawStore(PlacedStore, RawStore):
+    pass
+
+
+def outer_disk(world):
+    """A file system that can clone files, for images."""
+    outer, disk = world.path('outer.img'), world.path('disk')
+    with open(outer, 'wb') as f:
+        f.truncate(4 << 30)
+    run(['mkfs.xfs', '-q', '-m', 'reflink=1', outer])
+    os.mkdir(disk)
+    run(['mount', '-o', 'loop', outer, disk])
+    return disk
+
+
 class PowerCuts(unittest.TestCase):
 
     SETTINGS = {}
@@ -48,13 +65,7 @@ class PowerCuts(unittest.TestCase):
         self.world = World('powercut')
         self.bus = Bus(self.world)
         self.web = Web(self.world)
-        outer = self.world.path('outer.img')
-        with open(outer, 'wb') as f:
-            f.truncate(4 << 30)
-        run(['mkfs.xfs', '-q', '-m', 'reflink=1', outer])
-        self.disk = self.world.path('disk')
-        os.mkdir(self.disk)
-        run(['mount', '-o', 'loop', outer, self.disk])
+        self.disk = outer_disk(self.world)
         image = os.path.join(self.disk, 'store.img')
         run([CTL, 'store', 'create', '--size', '600M', '--fs', FS, image])
         self.store = PlacedStore(self.world, self.bus, image, 'store',
@@ -225,6 +236,123 @@ class PowerCuts(unittest.TestCase):
         for n, (image, safe) in enumerate(cuts):
             with self.subTest(cut=n):
                 self.check(image, safe, files, 'cut %d' % n, alone=n == 2)
+
+
+class PlacedRawTest(RawTest):
+    """The test is the engine, and the store's image can be cloned."""
+
+    @classmethod
+    def make(cls):
+        cls.bus = Bus(cls.world)
+        cls.start_listening()
+        cls.disk = outer_disk(cls.world)
+        image = os.path.join(cls.disk, 'store.img')
+        run([CTL, 'store', 'create', '--size', '600M', '--fs', FS, image])
+        cls.store = PlacedRawStore(cls.world, cls.bus, image, 'store', config=cls.CONFIG)
+        cls.store.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        if cls.store.daemon.alive():
+            cls.store.stop()
+        run(['umount', cls.disk])
+        super().tearDownClass()
+
+    def on_disk(self, *directories):
+        """All of it is listed, nothing is pending, and the disk says so."""
+        def listed():
+            return all(os.getxattr(d, 'security.bpf.cloudsync')[2] == 17 for d in directories) and (
+                FS == 'btrfs' or os.path.exists(self.store.file('.cloudsync/complete')))
+        wait_until(listed, 'that all is listed is written down')
+        run(['sync', '-f', self.store.path])
+
+    def cut(self):
+        target = os.path.join(self.disk, 'cut.img')
+        clone(self.store.image, target)
+        return target
+
+    def power_comes_back(self, image):
+        """The daemon on that disk, and its channel to the engine."""
+        self.store.stop()
+        os.replace(image, self.store.image)
+        self.store.start()
+        return self.accept().ready()
+
+
+class Told(PlacedRawTest):
+    """An engine (the test itself) forgets a change as soon as it is asked for the directory, and keeps
+    that on another disk. So the store's disk knows of it before the engine is asked."""
+
+    def is_asked_again(self, cause):
+        channel = self.raw([{'name': 'd', 'directory': True, 'locator': 'id:d'}], wait_listed=False)
+        self.list(channel, [{'name': 'x', 'size': 1}])
+        self.store.wait_state(self.engines[-1])
+        self.on_disk(self.file(), self.file('d'))
+        cause(channel)
+        self.assertEqual(channel.wait('LIST')['locator'], 'id:d')
+        channel = self.power_comes_back(self.cut())
+        message = channel.wait('LIST', timeout=10)
+        self.assertEqual(message['locator'], 'id:d')
+        channel.entries(message['request'], [{'name': 'y', 'size': 1}])
+        channel.done(message['request'])
+        wait_until(lambda: os.listdir(self.file('d')) == ['y'], 'the change is there')
+
+    def test_told(self):
+        self.is_asked_again(lambda channel: channel.send('CHANGED', locator='d'))
+
+    def test_told_while_it_is_listed(self):
+        """The second time it is asked after what the first brought was applied, and DIRTY taken off."""
+        def cause(channel):
+            channel.send('CHANGED', locator='d')
+            request = channel.wait('LIST')['request']
+            channel.entries(request, [{'name': 'x', 'size': 1}])
+            channel.done(request)
+            wait_until(lambda: not os.getxattr(self.file('d'), 'security.bpf.cloudsync')[3] & 8, 'it is applied')
+            self.on_disk(self.file('d'))
+            channel.send('CHANGED', locator='d')
+        self.is_asked_again(cause)
+
+    def test_asked_for(self):
+        """A change may be told, and be on its way, while somebody else has the directory listed."""
+        self.is_asked_again(lambda _: self.spawn([
+            'busctl', '--address=' + self.bus.address, 'call', BUS_NAME, ROOT_OBJECT, MANAGER, 'Refresh', 'sb',
+            self.file('d'), 'false']))
+
+
+class ToldInVain(PlacedRawTest):
+    """What cannot be written down is not asked for: the engine would forget it."""
+
+    def test_a_disk_that_takes_nothing(self):
+        """xfs and btrfs: ext4's journal lies in blocks that are not shared with the clone."""
+        if FS == 'ext4':
+            self.skipTest('its journal finds room')
+        channel = self.raw([{'name': 'd', 'directory': True, 'locator': 'id:d'}], wait_listed=False)
+        self.list(channel, [{'name': 'x', 'size': 1}])
+        self.store.wait_state(self.engines[-1])
+        self.on_disk(self.file(), self.file('d'))
+        image = self.cut()  # whose blocks are shared from now on: to write one takes a new one
+        filler = os.path.join(self.disk, 'filler')
+        with open(filler, 'wb') as f:
+            step = 1 << 30
+            while step >= 4096:
+                try:
+                    os.posix_fallocate(f.fileno(), f.tell(), step)
+                    f.seek(step, os.SEEK_CUR)
+                except OSError:
+                    step //= 2
+        for i in range(50):  # a few blocks are left
+            os.mkdir(self.store.file('own%d' % i))
+        channel.send('CHANGED', locator='d')
+        with self.assertRaises((TimeoutError, socket.timeout)):
+            channel.wait('LIST', timeout=3)
+        self.assertIn(b'cannot be listed', self.store.daemon.log_text())
+        os.unlink(filler)
+        self.store.kill()
+        os.replace(image, self.store.image)
+        self.store.start()
+        channel = self.accept().ready()
+        channel.send('CHANGED', locator='d')
+        self.assertEqual(channel.wait('LIST', timeout=10)['locator'], 'id:d')
 
 
 if __name__ == '__main__':

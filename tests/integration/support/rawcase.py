@@ -24,13 +24,17 @@ class RawTest(CloudsyncTest):
     @classmethod
     def make(cls):
         cls.bus = Bus(cls.world)
+        cls.start_listening()
+        cls.store = RawStore(cls.world, cls.bus, fs=FS, size=cls.SIZE, config=cls.CONFIG)
+        cls.store.start()
+
+    @classmethod
+    def start_listening(cls):
         control = cls.world.path('control')
         cls.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         cls.listener.bind(control)
         cls.listener.listen(16)
         rawhost.write_script(cls.world.path('raw-host'), control)
-        cls.store = RawStore(cls.world, cls.bus, fs=FS, size=cls.SIZE, config=cls.CONFIG)
-        cls.store.start()
 
     def setUp(self):
         super().setUp()
@@ -55,12 +59,13 @@ class RawTest(CloudsyncTest):
         self.channels.append(channel)
         return channel
 
-    def raw(self, entries=None, flags=0, max_requests=32, **settings):
+    def raw(self, entries=None, flags=0, max_requests=32, wait_listed=True, **settings):
         """A registered engine and its channel; its root is listed as `entries`."""
         self.engine(module='unruly', wait=None, **settings)
         channel = self.accept().ready(flags, max_requests)
         if entries is not None:
             self.list(channel, entries)
+        if entries is not None and wait_listed:
             self.store.wait_state(self.engines[-1])
         return channel
 
