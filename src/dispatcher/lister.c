@@ -275,7 +275,24 @@ void lister_refresh(Lister *l, Request *request, int fd, bool recursive) {
         stamp_clear(&stamp);
 }
 
-void lister_changed(Lister *l, Engine *engine, const char *locator) {
+/* The directory is not here (yet: it will be listed), or not ours. */
+static bool error_says_not_here(int r) {
+        switch (-r) {
+        case ENOENT:
+        case ENOTDIR:
+        case ELOOP:
+        case EXDEV:
+        case ENAMETOOLONG:
+        case ENODATA:
+        case EBADMSG: /* damaged: whoever reads it is told */
+                return true;
+        default:
+                return false;
+        }
+}
+
+/* 0, or -errno: nothing is known of the directory, and nothing is noted. */
+static int lister_note_changed(Lister *l, Engine *engine, const char *locator) {
         g_autofree char *path = g_build_filename(engine_registration(engine)->prefix, locator, NULL);
         struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
                                .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
@@ -283,20 +300,38 @@ void lister_changed(Lister *l, Engine *engine, const char *locator) {
         struct populate_directory d;
         struct stamp stamp = STAMP_INIT;
         struct stat st;
-        Node *node;
+        Node *node = NULL;
+        int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : stamp_read(fd, st.st_ino, &stamp);
 
-        if (l->denying || fd < 0 || fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
-                return; /* not here yet: it will be listed */
-        if (directory_of(fd, &st, &stamp, &d) < 0) {
-                stamp_clear(&stamp);
-                return;
-        }
-        node = node_find(l, &d);
-        if (!node && strcmp(stamp.engine, engine_id(engine)) == 0)
+        if (r == 0)
+                r = directory_of(fd, &st, &stamp, &d);
+        if (r == 0)
+                node = node_find(l, &d);
+        if (r == 0 && !node && strcmp(stamp.engine, engine_id(engine)) == 0)
                 node = node_new(l, &d, stamp.state == STAMP_LISTED || fresh_has(l->fresh, st.st_dev, st.st_ino));
         if (node)
                 node_changed(node);
         stamp_clear(&stamp);
+        return r < 0 && !error_says_not_here(r) ? r : 0;
+}
+
+void lister_changed(Lister *l, Engine *engine, const char *locator) {
+        int r = l->denying ? 0 : lister_note_changed(l, engine, locator);
+
+        if (r < 0 && told_keep(l->told, engine_id(engine), locator))
+                log_about(LOG_WARNING, engine_id(engine), locator, "a change cannot be looked at: %s; it is kept, and "
+                          "what follows", strerror(-r));
+}
+
+static bool lister_told_again(void *userdata, const char *id, const char *locator) {
+        Lister *l = userdata;
+        Engine *engine = l->o->engine(l->o->userdata, id);
+        int r;
+
+        if (!engine || l->denying)
+                return true; /* it tells what it was not asked for when it is back */
+        r = locator ? lister_note_changed(l, engine, locator) : walk_told(l, engine);
+        return r == 0 || error_says_not_here(r);
 }
 
 /* An engine that was gone is back: what is pending of it counts for the new object, and
@@ -407,6 +442,7 @@ Lister *lister_new(const struct lister_options *options) {
         l->late = strcmp(store_filesystem(options->store), "btrfs") == 0;
         l->fresh = fresh_new(options->store, lister_stamped, l);
         l->durable = durable_new(options->store);
+        l->told = told_new(lister_told_again, l);
         l->moves = moves_new();
         l->polls = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, poll_free);
         r = attic_new(options->group, options->store, &l->attic);
@@ -447,6 +483,7 @@ void lister_free(Lister *l) {
         g_hash_table_unref(l->polls);
         fresh_free(l->fresh);
         durable_free(l->durable);
+        told_free(l->told);
         attic_free(l->attic);
         moves_free(l->moves);
         g_hash_table_unref(l->nodes);

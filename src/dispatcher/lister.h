@@ -48,6 +48,7 @@ void lister_logged_in(Lister *lister, Engine *engine);
 void lister_event(Lister *lister, Request *request);
 /* Lists a directory again (`fd`: private mount). Takes the request (a call). */
 void lister_refresh(Lister *lister, Request *request, int fd, bool recursive);
-/* The remote says that a directory changed: written down before the engine is asked for it. */
+/* The remote says that a directory changed: written down before the engine is asked for it. What cannot be looked
+ * at now is kept (told.h). */
 void lister_changed(Lister *lister, Engine *engine, const char *locator);
 void lister_deny_all(Lister *lister);

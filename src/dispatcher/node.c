@@ -205,6 +205,8 @@ static void node_failed(Node *node) {
                           strerror(-node->r), node->detail && *node->detail ? ": " : "",
                           node->detail ? node->detail : "");
         node_answer(node, node->r == -ENOSPC ? -ENOSPC : -EIO);
+        if (node->walk && !node->walk_after && walk_is_told(node->walk))
+                node->walk_after = g_steal_pointer(&node->walk); /* what is below is still to be listed */
         g_clear_pointer(&node->walk, walk_leave);
         if (node->lister->denying) {
                 node_free(node, false);

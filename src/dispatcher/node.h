@@ -30,6 +30,7 @@
 #include "dispatcher/fresh.h"
 #include "dispatcher/lister.h"
 #include "dispatcher/populate.h"
+#include "dispatcher/told.h"
 
 #define NODE_PAUSE_US G_USEC_PER_SEC
 
@@ -84,6 +85,7 @@ struct Lister {
         bool late;         /* see fresh.h; "nothing is pending" is noted by a clean stop alone then */
         Fresh *fresh;
         Durable *durable;
+        Told *told;
         bool stopped_complete;
         Attic *attic;
         Moves *moves;
@@ -122,6 +124,11 @@ void walk_add(struct walk *walk, const struct handle *directory);
 /* A node is done with it, in whatever way. May free it. */
 void walk_leave(struct walk *walk);
 bool walk_is_poll(const struct walk *walk);
+/* The engine has said that something has changed somewhere: a directory whose listing fails stays in the walk
+ * until it succeeds. */
+bool walk_is_told(const struct walk *walk);
+/* Everything of an engine's, for that reason. 0; -errno: its directory cannot be opened. */
+int walk_told(Lister *l, Engine *engine);
 /* By the engine's setting `refresh`: begins anew for a new engine of that id. */
 void poll_start(Lister *l, Engine *engine);
 void poll_free(void *poll);

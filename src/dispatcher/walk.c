@@ -5,6 +5,7 @@
 #include "shared/fd.h"
 #include "shared/log.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <string.h>
@@ -22,14 +23,16 @@
  */
 
 #define WALK_ACTIVE 16u
+#define WALK_TRIES 60u /* a second apart */
 
 struct walk {
         Lister *lister;
         char *engine;
         GArray *todo; /* of struct handle */
         unsigned active;
-        bool poll;
+        bool poll, told;
         guint idle;
+        unsigned tries; /* of opening the next one */
 };
 
 struct poll {
@@ -39,25 +42,38 @@ struct poll {
         bool walking;
 };
 
-static void walk_next(struct walk *walk, const struct handle *handle) {
+/* 0, also when there is nothing to refresh any more; -errno: it cannot be told. */
+static int walk_next(struct walk *walk, const struct handle *handle) {
         Lister *l = walk->lister;
         struct stamp stamp = STAMP_INIT;
         autoclose int fd = -1;
         struct stat st;
         Node *node;
+        int r;
 
         fd = handle_open(store_root(l->o->store), handle, O_RDONLY | O_DIRECTORY);
-        if (fd < 0 || fstat(fd, &st) < 0 || stamp_read(fd, st.st_ino, &stamp) < 0)
-                return;
-        if (strcmp(stamp.engine, walk->engine) == 0 &&
-            (stamp.state == STAMP_LISTED || fresh_has(l->fresh, st.st_dev, st.st_ino))) {
+        if (fd < 0)
+                return fd == -ESTALE ? 0 : fd;
+        r = fstat(fd, &st) < 0 ? -errno : stamp_read(fd, st.st_ino, &stamp);
+        if (r < 0)
+                return r == -ENODATA ? 0 : r;
+        if (strcmp(stamp.engine, walk->engine) == 0) {
                 struct populate_directory d = {.device = st.st_dev, .inode = st.st_ino, .handle = *handle,
                                                .engine = stamp.engine, .locator = stamp.locator};
+                bool listed = stamp.state == STAMP_LISTED || fresh_has(l->fresh, st.st_dev, st.st_ino);
 
                 node = node_find(l, &d);
-                walk_join(walk, node ? node : node_new(l, &d, true));
+                if (!node) /* UNLISTED without one: fresh.c could not stamp it */
+                        node = node_new(l, &d, listed);
+                else if (!listed && !walk->told)
+                        node = NULL; /* it is about to be listed */
+                if (node) {
+                        node->owed |= walk->told;
+                        walk_join(walk, node);
+                }
         }
         stamp_clear(&stamp);
+        return 0;
 }
 
 static gboolean walk_pump(gpointer userdata) {
@@ -70,7 +86,13 @@ static gboolean walk_pump(gpointer userdata) {
         while (walk->todo->len > 0 && walk->active < WALK_ACTIVE) {
                 struct handle handle = g_array_index(walk->todo, struct handle, walk->todo->len - 1);
                 g_array_set_size(walk->todo, walk->todo->len - 1);
-                walk_next(walk, &handle);
+                if (walk_next(walk, &handle) == 0 || (!walk->told && ++walk->tries >= WALK_TRIES)) {
+                        walk->tries = 0;
+                        continue;
+                }
+                g_array_prepend_val(walk->todo, handle); /* the others before it */
+                walk->idle = g_timeout_add_seconds(1, walk_pump, walk);
+                return G_SOURCE_REMOVE;
         }
         walk->idle = 0;
         if (walk->active > 0)
@@ -131,15 +153,39 @@ bool walk_is_poll(const struct walk *walk) {
         return walk->poll;
 }
 
+bool walk_is_told(const struct walk *walk) {
+        return walk->told;
+}
+
+/* The root of what an engine has here. */
+static int engine_handle(Lister *l, Engine *engine, struct handle *ret) {
+        struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                               .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+        autoclose int fd = (int)syscall(SYS_openat2, store_root(l->o->store), engine_registration(engine)->prefix,
+                                        &how, sizeof how);
+
+        return fd < 0 ? -errno : handle_take(fd, ret);
+}
+
+int walk_told(Lister *l, Engine *engine) {
+        struct handle handle;
+        struct walk *walk;
+        int r = engine_handle(l, engine, &handle);
+
+        if (r < 0)
+                return r;
+        walk = walk_new(l, engine_id(engine));
+        walk->told = true;
+        walk_add(walk, &handle);
+        return 0;
+}
+
 /* ── by the clock ───────────────────────────────────────────────────────── */
 
 static gboolean poll_due(gpointer userdata) {
         struct poll *poll = userdata;
         Lister *l = poll->lister;
         Engine *engine = l->o->engine(l->o->userdata, poll->engine);
-        struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-                               .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
-        autoclose int fd = -1;
         struct handle handle;
 
         if (!engine) {
@@ -149,9 +195,7 @@ static gboolean poll_due(gpointer userdata) {
         }
         if (poll->walking || l->denying || engine_state_of(engine) != ENGINE_SERVING)
                 return G_SOURCE_CONTINUE;
-        fd = (int)syscall(SYS_openat2, store_root(l->o->store), engine_registration(engine)->prefix, &how,
-                          sizeof how);
-        if (fd >= 0 && handle_take(fd, &handle) == 0) {
+        if (engine_handle(l, engine, &handle) == 0) {
                 struct walk *walk = walk_new(l, poll->engine);
                 walk->poll = poll->walking = true;
                 l->polling++;

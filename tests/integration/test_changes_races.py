@@ -1,12 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Changes of a remote that meet something else: a user's renames, inode numbers that come back,
-a refresh that is killed, a disk that takes no more."""
+a refresh that is killed, a disk that takes no more, a daemon that can open nothing."""
 
+import errno
 import os
+import resource
 import shutil
+import time
 
 from harness import *  # pylint: disable=wildcard-import,unused-wildcard-import
+from support.rawcase import RawTest
 
 PER_FILESYSTEM = True
 
@@ -151,6 +155,77 @@ class Pinned(CloudsyncTest):
             self.assertEqual(status, 0, err)
             self.assertBytes(out, noise(5000, 1))
         finish(holder, input=b'go\n')
+
+
+class NoDescriptors(RawTest):
+    """Changes that are told while the daemon can open nothing: they are looked at when it can again."""
+
+    def listed(self, names):
+        channel = self.raw([{'name': n, 'directory': True} for n in names], wait_listed=False, max_requests=96)
+        for _ in names:
+            self.list(channel, [{'name': 'x', 'size': 1}])
+        self.store.wait_state(self.engines[-1])
+        return channel
+
+    def without_descriptors(self, seconds, action):
+        pid = self.store.worker_pid()
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+
+        def first_free():
+            has = {int(n) for n in os.listdir('/proc/%d/fd' % pid)}
+            return next(n for n in range(3, hard) if n not in has)
+        time.sleep(3)  # btrfs: what was listed is stamped
+        free = min(first_free() for _ in range(5))
+        self.assertGreater(free, 14, 'poll(2) takes no more than the limit')
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            action()
+            time.sleep(seconds)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+    def test_few(self):
+        channel = self.listed(['a', 'b', 'c'])
+
+        def tell():
+            for name in ('a', 'b', 'a', 'not-here'):
+                channel.send('CHANGED', locator=name)
+        self.without_descriptors(1.5, tell)
+        asked = set()
+        for _ in range(2):
+            message = channel.wait('LIST', timeout=10)
+            asked.add(message['locator'])
+            channel.entries(message['request'], [{'name': 'y', 'size': 1}])
+            channel.done(message['request'])
+        self.assertEqual(asked, {'a', 'b'})
+        for name in asked:
+            wait_until(lambda: os.listdir(self.file(name)) == ['y'], 'the change is there')
+        log = self.store.daemon.log_text()
+        self.assertEqual(log.count(b'cannot be looked at'), 1, log[-2000:])
+
+    def test_more_than_can_be_kept(self):
+        """Everything is listed again, also what is below a directory whose listing fails at first."""
+        names = ['d%d' % i for i in range(1100)]
+        channel = self.listed(names)
+
+        def tell():
+            for name in names:
+                channel.send('CHANGED', locator=name)
+        self.without_descriptors(2, tell)
+        left, root = set(names), [{'name': n, 'directory': True} for n in names]
+        failed = False
+        while left:
+            message = channel.wait('LIST', timeout=25)
+            if message['locator'] == '' and not failed:
+                failed = True
+                channel.done(message['request'], -errno.EIO, 'for a test')
+                continue
+            left.discard(message['locator'])
+            channel.entries(message['request'], [{'name': 'y', 'size': 1}] if message['locator'] else root)
+            channel.done(message['request'])
+        self.assertTrue(failed)
+        self.assertIn(b'everything is listed again', self.store.daemon.log_text())
+        wait_until(lambda: os.listdir(self.file('d1099')) == ['y'], 'the change is there')
 
 
 if __name__ == '__main__':
