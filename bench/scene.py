@@ -13,7 +13,7 @@ from support.world import Service, World
 
 EVENTS = BUILD + '/bench/bench-events'
 STAMP = 'security.bpf.cloudsync'
-STAMP_STATE, STAMP_WHOLE = 2, 3  # src/dispatcher/stamp.h
+STAMP_STATE, STAMP_WHOLE = 2, 3  # src/dispatcher/store/stamp.h
 
 
 class Scene:

@@ -9,8 +9,8 @@
 
 #include "dispatcher/daemon-internal.h"
 
-#include "dispatcher/presence.h"
-#include "dispatcher/stamp.h"
+#include "dispatcher/files/presence.h"
+#include "dispatcher/store/stamp.h"
 #include "shared/fd.h"
 
 #include <errno.h>

@@ -11,10 +11,10 @@
  */
 
 #include "dispatcher/daemon-main.h"
-#include "dispatcher/files.h"
-#include "dispatcher/journal.h"
-#include "dispatcher/lister.h"
-#include "dispatcher/mount-watch.h"
+#include "dispatcher/files/files.h"
+#include "dispatcher/events/journal.h"
+#include "dispatcher/tree/lister.h"
+#include "dispatcher/store/mount-watch.h"
 
 enum daemon_phase { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_STOPPING };
 

@@ -4,7 +4,7 @@
 /* daemon-main — the life of the daemon, for main.c */
 
 #include "dispatcher/daemon.h"
-#include "dispatcher/supervise.h"
+#include "dispatcher/supervisor/supervise.h"
 
 /* Opens the store, starts the engines; READY is told from the loop. `config` is borrowed. On
  * failure *ret is set all the same, for daemon_free(). */

@@ -6,7 +6,7 @@
 
 #include "dispatcher/daemon-internal.h"
 
-#include "dispatcher/attached.h"
+#include "dispatcher/store/attached.h"
 #include "dispatcher/notify.h"
 #include "dispatcher/work.h"
 #include "shared/log.h"

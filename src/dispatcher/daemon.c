@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "dispatcher/daemon-internal.h"
 
-#include "dispatcher/attached.h"
-#include "dispatcher/handle.h"
+#include "dispatcher/store/attached.h"
+#include "dispatcher/store/handle.h"
 #include "dispatcher/loop.h"
 #include "dispatcher/manager.h"
 #include "dispatcher/notify.h"
-#include "dispatcher/settle.h"
+#include "dispatcher/files/settle.h"
 #include "dispatcher/work.h"
 #include "shared/fd.h"
 #include "shared/log.h"

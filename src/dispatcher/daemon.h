@@ -9,10 +9,10 @@
  */
 
 #include "dispatcher/config.h"
-#include "dispatcher/engine.h"
+#include "dispatcher/engines/engine.h"
 #include "dispatcher/failure.h"
-#include "dispatcher/registration.h"
-#include "dispatcher/store.h"
+#include "dispatcher/engines/registration.h"
+#include "dispatcher/store/store.h"
 
 #include <stdint.h>
 

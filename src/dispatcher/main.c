@@ -9,7 +9,7 @@
 
 #include "dispatcher/daemon-main.h"
 #include "dispatcher/notify.h"
-#include "dispatcher/supervise.h"
+#include "dispatcher/supervisor/supervise.h"
 #include "dispatcher/work.h"
 #include "shared/log.h"
 

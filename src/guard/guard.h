@@ -18,7 +18,7 @@
  * it when it opens a store, and it stays. So a store that is mounted by fstab, by hand, or in
  * a boot whose daemon never starts is guarded, without anybody telling the guard.
  *
- * What is not whole: by the stamp (dispatcher/stamp.h) and judge.h. Reading it may sleep, which
+ * What is not whole: by the stamp (dispatcher/store/stamp.h) and judge.h. Reading it may sleep, which
  * of the hooks only file_open and inode_setattr may do. So file_open takes it down in
  * a note on the inode in memory, the others look at the note, and a hook on setxattr keeps the
  * note true. The notes go with their inodes.

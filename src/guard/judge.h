@@ -5,10 +5,10 @@
  * judge — does this stamp say that all bytes of its file are here?
  *
  * Pure; compiled into the BPF program, and into its unit test, which holds it against
- * stamp_encode(). Constants and layout are of dispatcher/stamp.h.
+ * stamp_encode(). Constants and layout are of dispatcher/store/stamp.h.
  */
 
-#include "dispatcher/stamp.h"
+#include "dispatcher/store/stamp.h"
 
 #define JUDGE_BYTES 44 /* as much of a stamp as is looked at */
 
@@ -44,7 +44,7 @@ static inline __attribute__((always_inline)) bool judge_is_own(const uint8_t *p,
 /*
  * On a store; `boot` is stamp_boot(). A stamp that was copied from another inode counts as
  * well: a copy of a placeholder's holes looks like a copy of bytes from here. The daemon can tell
- * (dispatcher/foreign.c), and takes the stamp away from what is a user's own when that is opened
+ * (dispatcher/files/foreign.c), and takes the stamp away from what is a user's own when that is opened
  * the first time; copies that programs make of open files say WHOLE or FILLED anyway.
  */
 static inline __attribute__((always_inline)) enum judgement judge_stamp(const uint8_t *p, int64_t length,

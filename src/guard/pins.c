@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "guard/pins.h"
 
-#include "dispatcher/stamp.h"
+#include "dispatcher/store/stamp.h"
 #include "guard/guard.h"
 #include "shared/fd.h"
 

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "cloudsync/engine.h"
-#include "dispatcher/attic-name.h"
-#include "dispatcher/stamp.h"
+#include "dispatcher/tree/attic-name.h"
+#include "dispatcher/store/stamp.h"
 #include "fuzz.h"
 #include "shared/names.h"
 

@@ -10,7 +10,7 @@
 
 #include "loop.h"
 
-#include "dispatcher/fanotify-compat.h"
+#include "dispatcher/events/fanotify-compat.h"
 #include "shared/fd.h"
 
 #include <fcntl.h>

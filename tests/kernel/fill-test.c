@@ -9,8 +9,8 @@
 
 #include "loop.h"
 
-#include "dispatcher/file.h"
-#include "dispatcher/presence.h"
+#include "dispatcher/files/file.h"
+#include "dispatcher/files/presence.h"
 #include "shared/fd.h"
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "loop.h"
 
-#include "dispatcher/store-internal.h"
+#include "dispatcher/store/store-internal.h"
 #include "shared/fd.h"
 
 #include <fcntl.h>

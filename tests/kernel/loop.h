@@ -13,8 +13,8 @@
  * The root filesystem is never marked.
  */
 
-#include "dispatcher/caller.h"
-#include "dispatcher/fan-group.h"
+#include "dispatcher/events/caller.h"
+#include "dispatcher/events/fan-group.h"
 
 #include <stdbool.h>
 #include <stdint.h>

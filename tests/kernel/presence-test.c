@@ -6,7 +6,7 @@
 
 #include "loop.h"
 
-#include "dispatcher/presence.h"
+#include "dispatcher/files/presence.h"
 #include "shared/fd.h"
 
 #include <fcntl.h>

@@ -6,8 +6,8 @@
 
 #include "loop.h"
 
-#include "dispatcher/seal.h"
-#include "dispatcher/stamp.h"
+#include "dispatcher/store/seal.h"
+#include "dispatcher/store/stamp.h"
 #include "shared/fd.h"
 
 #include <fcntl.h>

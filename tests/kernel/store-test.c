@@ -6,7 +6,7 @@
 
 #include "loop.h"
 
-#include "dispatcher/store.h"
+#include "dispatcher/store/store.h"
 #include "shared/fd.h"
 
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 
 /* attached: the record of a store's mount, and what is not a record of one. */
 
-#include "dispatcher/attached.h"
+#include "dispatcher/store/attached.h"
 
 #include <errno.h>
 #include <glib.h>

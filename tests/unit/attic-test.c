@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The attic's keys and names, and the table of moves. */
 
-#include "dispatcher/attic-name.h"
-#include "dispatcher/moves.h"
+#include "dispatcher/tree/attic-name.h"
+#include "dispatcher/tree/moves.h"
 
 #include <glib.h>
 #include <string.h>

@@ -12,7 +12,7 @@
 #include <glib/gstdio.h>
 #include <linux/capability.h>
 
-#include "dispatcher/bus.h"
+#include "dispatcher/bus/bus.h"
 #include "shared/log.h"
 
 #define USER 54321

@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 #include "bus-world.h"
-#include "dispatcher/bus.h"
+#include "dispatcher/bus/bus.h"
 
 #define NOBODY 65534u
 

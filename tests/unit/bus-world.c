@@ -12,7 +12,7 @@
 #include <glib/gstdio.h>
 
 #include "bus-fake.h"
-#include "dispatcher/bus.h"
+#include "dispatcher/bus/bus.h"
 #include "dispatcher/work.h"
 #include "shared/log.h"
 

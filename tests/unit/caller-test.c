@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* caller: lines of /proc/TID/syscall, and real threads that are blocked. */
 
-#include "dispatcher/caller.h"
+#include "dispatcher/events/caller.h"
 
 #include <fcntl.h>
 #include <glib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What conflict copies are called. */
 
-#include "dispatcher/conflict-name.h"
+#include "dispatcher/tree/conflict-name.h"
 
 #include <glib.h>
 #include <string.h>

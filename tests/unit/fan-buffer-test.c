@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* fan_buffer_next: what read(2) on a fanotify group returns, well-formed and not. */
 
-#include "dispatcher/fan-group.h"
-#include "dispatcher/fanotify-compat.h"
+#include "dispatcher/events/fan-group.h"
+#include "dispatcher/events/fanotify-compat.h"
 
 #include <errno.h>
 #include <glib.h>

@@ -10,8 +10,8 @@
  * its range, its file and its number.
  */
 
-#include "dispatcher/fanotify-compat.h"
-#include "dispatcher/journal.h"
+#include "dispatcher/events/fanotify-compat.h"
+#include "dispatcher/events/journal.h"
 #include "shared/fd.h"
 
 #include <errno.h>

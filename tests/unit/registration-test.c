@@ -10,8 +10,8 @@
 
 #include <glib/gstdio.h>
 
-#include "dispatcher/registration-text.h"
-#include "dispatcher/registration.h"
+#include "dispatcher/engines/registration-text.h"
+#include "dispatcher/engines/registration.h"
 #include "shared/log.h"
 #include "shared/names.h"
 

@@ -5,7 +5,7 @@
  */
 
 #include "cloudsync/engine.h"
-#include "dispatcher/stamp.h"
+#include "dispatcher/store/stamp.h"
 #include "shared/names.h"
 
 #include <errno.h>
