@@ -158,6 +158,7 @@ static int open_programs(bool partly, struct guard_bpf **ret) {
         bpf_map__set_pin_path(programs->maps.bss, GUARD_PIN_DIR "/table-" MAPS_LAYOUT);
         bpf_map__set_pin_path(programs->maps.accesses, GUARD_PIN_DIR "/accesses-" MAPS_LAYOUT);
         bpf_program__set_autoload(programs->progs.guard_let_go, !partly);
+        bpf_program__set_autoload(programs->progs.guard_let_go_too, !partly);
 
         int r = guard_bpf__load(programs);
         if (r >= 0)

@@ -28,7 +28,7 @@ import time
 
 from harness import BUILD, SLOW, Hang, Service, run, wait_until
 
-VM = os.path.join(BUILD, 'vm', os.environ.get('CLOUDSYNC_VM_RELEASE', ''))
+VM = os.path.normpath(os.path.join(BUILD, 'vm', os.environ.get('CLOUDSYNC_VM_RELEASE', '')))
 OUTSIDE = '10.0.2.2'  # this machine, seen from the inside
 PATIENCE = 300 * SLOW  # s to boot: seconds on an idle machine, but emulation shares its processors
 

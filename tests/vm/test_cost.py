@@ -12,7 +12,7 @@ from cloud import STORE, CloudCase  # pylint: disable=wrong-import-position
 
 PER_FILESYSTEM = False
 TIMEOUT = 1200
-SHORT = []
+SHORT = None
 
 GUARD = '/usr/libexec/cloudsync-guard'
 COST = '/usr/lib/cloudsync-vm/cost'

@@ -148,7 +148,7 @@ class Guard(CloudCase):
         self.machine.sh('systemctl reload cloudsync-guard.service; touch /run/over')
         told = json.loads(job.result(60).stdout)
         self.assertEqual(set(told), {'EPERM'}, told)
-        self.assertIn('loaded: 9 programs', self.guarded())
+        self.assertIn('loaded: 10 programs', self.guarded())
         self.assertEqual(self.machine.sh('ls -d /sys/fs/bpf/cloudsync/set-* | wc -l'), '1')
 
     def test_stamp_is_copied_and_changed(self):
