@@ -174,7 +174,7 @@ void settle_recover(FanGroup *group, const Store *store) {
 static void settle_run(void *data) {
         struct batch *batch = data;
         Settle *settle = batch->settle;
-        int r = batch->sync ? store_sync(settle->store) : 0;
+        int r = batch->sync ? store_sync_and_tell(settle->store) : 0;
 
         /* Each file is looked at all the same: what did not reach the disk is to be told. */
         if (r < 0) {

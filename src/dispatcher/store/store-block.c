@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib.h>
 #include <linux/loop.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -31,12 +33,14 @@ static bool describe(int fd, struct store_block *block) {
 void store_block_find(const char *device, struct store_block *ret) {
         autoclose int fd = -1;
 
+        g_autofree char *real = device ? realpath(device, NULL) : NULL; /* /dev/mapper/… is long */
+
         *ret = (struct store_block){.number = 0};
-        if (device == NULL || strlen(device) >= sizeof ret->path)
+        if (real == NULL || strlen(real) >= sizeof ret->path)
                 return;
-        fd = open(device, FLAGS);
+        fd = open(real, FLAGS);
         if (fd >= 0 && describe(fd, ret))
-                (void)strcpy(ret->path, device);
+                (void)strcpy(ret->path, real);
 }
 
 bool store_block_is_used(const struct store_block *block) {
@@ -46,6 +50,8 @@ bool store_block_is_used(const struct store_block *block) {
         if (block->path[0] == '\0')
                 return false;
         fd = open(block->path, FLAGS | O_EXCL);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+                return true; /* not known now: asked again */
         if (fd >= 0 || errno != EBUSY)
                 return false;
         fd = open(block->path, FLAGS);

@@ -419,5 +419,11 @@ Holders *store_holders(const Store *store, unsigned limit_s) {
 }
 
 int store_sync(const Store *store) {
+        autoclose int own = openat(store->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        return own < 0 || syncfs(own) < 0 ? -errno : 0;
+}
+
+int store_sync_and_tell(const Store *store) {
         return syncfs(store->root) < 0 ? -errno : 0;
 }

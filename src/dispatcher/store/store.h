@@ -94,3 +94,6 @@ int store_relative_path(const Store *store, int fd, char **ret);
 Holders *store_holders(const Store *store, unsigned limit_s);
 /* All dirty data and metadata of the store to disk; blocks: pool threads only. */
 int store_sync(const Store *store);
+/* The same, and an error if any write-back failed since the last call: the kernel says that once to each open file.
+ * For settle.c alone, which must hear of every one. */
+int store_sync_and_tell(const Store *store);
