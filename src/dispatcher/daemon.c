@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -342,9 +343,20 @@ static void daemon_set_options(Daemon *d) {
         };
 }
 
+/* The store that is attached is ours to serve, whatever the configuration has come to say. */
+static int daemon_check_same(const Config *config, const struct journal_store *was, Failure *failure) {
+        g_autofree char *path = realpath(config->path, NULL);
+
+        if (strcmp(path ?: config->path, was->path) == 0 && strcmp(config->device ?: "", was->device) == 0)
+                return 0;
+        return failure_set(failure, -EBUSY, "StoreBusy",
+                           "%s is being served, and %s names another store now: put Path= and Device= back, or stop "
+                           "the service and start it again.", was->path, config->file);
+}
+
 static int daemon_open_store(Daemon *d, Failure *failure) {
         const Config *config = d->config;
-        struct journal_store *was = g_new0(struct journal_store, 1);
+        g_autofree struct journal_store *was = g_new0(struct journal_store, 1);
         struct store_options options = {.path = config->path,
                                         .device = config->device,
                                         .filesystem = config->filesystem,
@@ -352,9 +364,12 @@ static int daemon_open_store(Daemon *d, Failure *failure) {
                                         .lock_dir = config->state_dir};
         int r;
 
-        if (d->takeover && journal_is_serving(d->journal) && journal_store(d->journal, was))
+        if (d->takeover && journal_is_serving(d->journal) && journal_store(d->journal, was)) {
                 options.attached = was->files;
-        g_free(was);
+                r = daemon_check_same(config, was, failure);
+                if (r < 0)
+                        return r;
+        }
         r = store_open(&options, d->group, &d->store, failure);
         if (r < 0)
                 return r;

@@ -313,6 +313,31 @@ class Replaced(OutliveTest):
         self.replace()
         self.pending(0)
 
+    def test_killed_with_another_store_in_the_configuration(self):
+        """Nobody would serve the one that is attached: what waits goes on waiting, until it is put right."""
+        data = {'f': noise(5000, 1), 'g': noise(6000, 2)}
+        name = self.gated(data)
+        path, other = self.store.path, self.world.new_directory('other')
+        with open(self.store.config_file, encoding='utf-8') as f:
+            good = f.read()
+        try:
+            with open(self.store.config_file, 'w', encoding='utf-8') as f:
+                f.write(good.replace('Path=' + path, 'Path=' + other))
+            os.kill(self.store.worker_pid(), signal.SIGKILL)
+            reader = self.spawn(['cat', self.file('f')])
+            wait_until(lambda: b'names another store' in self.store.daemon.log_text(), 'it is refused')
+            self.assertIsNone(reader.poll())
+            self.assertEqual(mounts_below(self.world.dir), [path])
+        finally:
+            with open(self.store.config_file, 'w', encoding='utf-8') as f:
+                f.write(good)
+        status, out, err = finish(reader)
+        self.assertEqual((status, err), (0, b''))
+        self.assertBytes(out, data['f'])
+        self.settled(name)
+        self.assertBytes(self.read(self.file('g')), data['g'])
+        self.pending(0)
+
     def test_under_load(self):
         """Not one of a stream of readers fails."""
         data = {'f%d' % i: noise(3000 + 5000 * (i % 40), i) for i in range(240)}
