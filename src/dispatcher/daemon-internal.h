@@ -26,6 +26,7 @@ struct Daemon {
         FanGroup *group;
         Journal *journal;
         bool takeover, replaced, stored;
+        int superblock; /* the watch of the store's (superblock.h) */
         Store *store;
         Files *files;
         Lister *lister;

@@ -8,6 +8,7 @@
 
 #include "dispatcher/store/attached.h"
 #include "dispatcher/notify.h"
+#include "dispatcher/store/superblock.h"
 #include "dispatcher/work.h"
 #include "shared/log.h"
 
@@ -55,6 +56,8 @@ void daemon_stop(Daemon *d) {
         if (d->files)
                 files_deny_all(d->files);
         daemon_end_engines(d);
+        if (d->store && superblock_state(d->superblock) != SUPERBLOCK_LIVES) /* perhaps there is room by now */
+                (void)superblock_watch(d->superblock, store_root(d->store));
         if (d->attached) {
                 if (store_detach(d->store) == 0)
                         daemon_forget_store(d);

@@ -3,6 +3,7 @@
 
 #include "dispatcher/store/attached.h"
 #include "dispatcher/store/handle.h"
+#include "dispatcher/store/superblock.h"
 #include "dispatcher/loop.h"
 #include "dispatcher/manager.h"
 #include "dispatcher/notify.h"
@@ -148,7 +149,7 @@ static void daemon_note_in_journal(Daemon *d) {
 
         store->files = store_device_number(d->store);
         store->superblock = store_superblock(d->store);
-        store_block(d->store, &store->block);
+        store->limit_s = d->config->shutdown_limit_s;
         g_strlcpy(store->path, store_path(d->store), sizeof store->path);
         g_strlcpy(store->device, d->config->device ? d->config->device : "", sizeof store->device);
         journal_set_store(d->journal, store);
@@ -361,7 +362,8 @@ static int daemon_open_store(Daemon *d, Failure *failure) {
                                         .device = config->device,
                                         .filesystem = config->filesystem,
                                         .hsmid = config->hsmid,
-                                        .lock_dir = config->state_dir};
+                                        .lock_dir = config->state_dir,
+                                        .superblock_watch = d->superblock};
         int r;
 
         if (d->takeover && journal_is_serving(d->journal) && journal_store(d->journal, was)) {
@@ -382,6 +384,9 @@ static int daemon_open_store(Daemon *d, Failure *failure) {
         if (config->hsmid && !store_has_hsmid(d->store) && !d->takeover)
                 log_info("this kernel has no hsmid mount option (%s): the store is kept closed by other means",
                          config->hsmid);
+        if (superblock_state(d->superblock) != SUPERBLOCK_LIVES)
+                log_warning("no inotify watch can be had (fs.inotify.max_user_instances): a stop will not see a file that "
+                            "no process shows");
         if (store_staging(d->store) < 0)
                 log_error("%s cannot be written to: no directory can be made in it until the service is restarted",
                           store_path(d->store));
@@ -469,6 +474,7 @@ int daemon_new(Config *config, GMainLoop *loop, const struct supervised *given, 
         d->takeover = given->takeover;
         d->replaced = given->replaced;
         d->stored = given->stored;
+        d->superblock = given->watch;
         d->max_pending = MIN(config->max_pending, descriptors_for_accesses());
         r = given->group < 0 ? given->group : journal_open(given->journal, &d->journal);
         if (r < 0)

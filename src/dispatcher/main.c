@@ -32,7 +32,7 @@ static int worker(int argc, char **argv, const struct supervised *given) {
         sigset_t signals;
         int r;
 
-        (void)supervised_clean(given);
+        supervised_clean(given);
         if (given->died_of)
                 log_error("the worker was killed by signal %d (%s): going on with what waits", given->died_of,
                           g_strsignal(given->died_of));

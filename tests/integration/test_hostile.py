@@ -757,6 +757,7 @@ class Disk(CloudsyncTest):
         self.check(self.second, name, files, 'with room again')
         # Without what the page cache still knows.
         self.second.kill()
+        wait_until(lambda: not loops_below(image), 'the file system is gone')
         if FS == 'ext4':
             subprocess.run(['e2fsck', '-fy', image], check=False, stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL)

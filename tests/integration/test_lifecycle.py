@@ -49,12 +49,15 @@ ctypes.CDLL(None).syscall(60, 0)  # exit(2): this thread alone
 class Unseen:
     """Who has a file open, and is shown by no process."""
 
-    def stops_unseen(self, *holder):
-        """Somebody whom no process shows has a file of which a part is here: the group stays until that is gone."""
+    def stops_unseen(self, *holder, before=None, after=None, status=0):
+        """Somebody whom no process shows has a file of which a part is here: the group stays until that is gone.
+        before, after: what is done before the stop and after it. status: how the daemon ends."""
         data = noise(4 * MIB, 5)
         self.serve_in_ranges({'f': data})
         holder = self.spawn([a if a != 'FILE' else self.file('f') for a in holder] + [str(2 * MIB), '4096'])
         self.assertEqual(holder.stdout.readline(), b'held\n')
+        if before:
+            before()
         self.store.daemon.signal(signal.SIGTERM)
         log = self.store.daemon.log_text
         wait_until(lambda: b'by what no process shows' in log() or not self.store.daemon.alive(), 'the stop goes on')
@@ -63,9 +66,12 @@ class Unseen:
         holder.stdin.flush()
         self.assertEqual((holder.stdout.readline(), holder.stdout.readline()), (b'EIO\n', b'read\n'))
         self.assertTrue(self.store.daemon.alive())
+        self.assertNotIn(self.store.path, mounts_below(self.world.dir))
         holder.stdin.write(b'go\n')
         holder.stdin.flush()
-        self.assertEqual(self.store.daemon.wait(), 0)
+        self.assertEqual(self.store.daemon.wait(), status)
+        if after:
+            after()
         wait_until(lambda: not loops_below(self.world.dir), 'the loop device goes')
         self.start_again()
         self.assertBytes(self.read(self.file('f')), data)
@@ -73,8 +79,40 @@ class Unseen:
     def test_stop_with_a_file_in_flight(self):
         self.stops_unseen(sys.executable, '-c', FLIGHT, 'FILE')
 
+    def test_stop_with_another_node_in_dev(self):
+        """What has the store's name in /dev is not its device any more."""
+        node = loops_below(self.store.image)[0]
+        self.addCleanup(run, ['umount', '-q', node], check=False)
+        self.stops_unseen(sys.executable, '-c', FLIGHT, 'FILE', after=lambda: run(['umount', node]),
+                          before=lambda: run(['mount', '--bind', '/dev/null', node]))
+
+    def test_stop_whose_worker_is_killed(self):
+        """The worker dies while it stops: nothing is attached again."""
+        def before():
+            self.store.daemon.signal(signal.SIGTERM)
+            wait_until(lambda: self.store.path not in mounts_below(self.world.dir), 'detached')
+            os.kill(self.store.worker_pid(), signal.SIGKILL)
+        self.stops_unseen(sys.executable, '-c', FLIGHT, 'FILE', before=before, status=1)
+
 
 class Stopping(Unseen, GateTest):
+
+    def test_stop_after_a_device_is_replaced(self):
+        """btrfs moves to another block device, and the one that it was mounted from is free."""
+        if FS != 'btrfs':
+            self.skipTest('of btrfs alone')
+        other = self.world.path('other.img')
+        with open(other, 'wb') as f:
+            f.truncate(1 << 30)
+        loop = run(['losetup', '--find', '--show', other]).stdout.decode().strip()
+        old = loops_below(self.store.image)[0]
+
+        def after():
+            run(['losetup', '--detach', loop])
+            run(['cp', '--sparse=always', other, self.store.image])
+        self.stops_unseen(
+            sys.executable, '-c', FLIGHT, 'FILE', after=after,
+            before=lambda: run(['btrfs', 'replace', 'start', '-B', '-f', old, loop, self.store.path]))
 
     def serve_in_ranges(self, files):
         self.gated(files, hydration='ranges')
@@ -389,6 +427,20 @@ class MountedAlready(Unseen, CloudsyncTest):
 
     def test_no_access_when_stopped(self):
         no_access_when_stopped(self)
+        self.mount()
+        self.store.start()
+
+    def test_started_in_the_store(self):
+        """The supervisor's own working directory does not keep it from its end."""
+        self.store.stop()
+        self.mount()
+        before = os.getcwd()
+        os.chdir(self.store.path)
+        try:
+            self.store.start()
+        finally:
+            os.chdir(before)
+        self.store.stop()
         self.mount()
         self.store.start()
 

@@ -7,6 +7,7 @@
 #include "loop.h"
 
 #include "dispatcher/store/store.h"
+#include "dispatcher/store/superblock.h"
 #include "shared/fd.h"
 
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -194,18 +196,111 @@ static void test_path_alone(gconstpointer filesystem) {
         nothing_left();
 }
 
+/* ---- its end ---- */
+
+static int new_file(const Store *store, const char *name) {
+        int fd = openat(store_root(store), name, O_RDWR | O_CREAT | O_EXCL, 0644);
+        g_assert_cmpint(fd, >=, 0);
+        return fd;
+}
+
+/* A file is held by nothing but a socket's queue. */
+static void send_file(int socket, int fd) {
+        char byte = 'x', control[CMSG_SPACE(sizeof fd)] = {0};
+        struct iovec vector = {.iov_base = &byte, .iov_len = 1};
+        struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control,
+                                 .msg_controllen = sizeof control};
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(header), &fd, sizeof fd);
+        g_assert_cmpint(sendmsg(socket, &message, 0), ==, 1);
+}
+
+static void is_soon_over(int watch) {
+        for (int i = 0; i < 200 && superblock_state(watch) != SUPERBLOCK_OVER; i++)
+                g_usleep(10000);
+        g_assert_cmpint(superblock_state(watch), ==, SUPERBLOCK_OVER);
+}
+
+static void test_end(gconstpointer filesystem) {
+        struct store_options options = with_device(IMAGE);
+        struct rlimit limit, none;
+        FanGroup *group;
+        int sockets[2];
+
+        if (!loop_make(filesystem, IMAGE, ""))
+                return;
+        g_assert_cmpint(superblock_state(0), ==, SUPERBLOCK_UNKNOWN);
+        options.superblock_watch = superblock_reserve();
+        g_assert_cmpint(options.superblock_watch, >, 0);
+        g_assert_cmpint(superblock_state(options.superblock_watch), ==, SUPERBLOCK_UNKNOWN);
+        g_assert_cmpint(fan_group_new(&group), ==, 0);
+        Store *store = open_ok(&options, group);
+        g_assert_cmpint(store_attach(store, NULL), ==, 0);
+        autoclose int fd = new_file(store, "file");
+        g_assert_cmpint(superblock_state(options.superblock_watch), ==, SUPERBLOCK_LIVES);
+
+        /* Without a descriptor for another watch, there is still this one. */
+        g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+        none = (struct rlimit){.rlim_cur = (rlim_t)options.superblock_watch + 1, .rlim_max = limit.rlim_max};
+        g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &none), ==, 0);
+        g_assert_cmpint(superblock_watch(options.superblock_watch, store_root(store)), ==, -EMFILE);
+        g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+        g_assert_cmpint(superblock_state(options.superblock_watch), ==, SUPERBLOCK_LIVES);
+
+        /* What goes on in it is not what is asked. */
+        g_assert_cmpint(mkdirat(store_root(store), "d", 0755), ==, 0);
+        g_assert_cmpint(unlinkat(store_root(store), "d", AT_REMOVEDIR), ==, 0);
+        g_assert_cmpint(fchmod(store_root(store), 0700), ==, 0);
+        g_assert_cmpint(superblock_state(options.superblock_watch), ==, SUPERBLOCK_LIVES);
+
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), ==, 0);
+        send_file(sockets[0], fd);
+        fd_cleanup(&fd);
+        fd = -1;
+        store_close(store);
+        g_usleep(100000);
+        g_assert_cmpint(superblock_state(options.superblock_watch), ==, SUPERBLOCK_LIVES);
+        close(sockets[1]);
+        close(sockets[0]);
+        is_soon_over(options.superblock_watch);
+
+        /* The next of the same name. */
+        store = open_ok(&options, group);
+        g_assert_cmpint(superblock_state(options.superblock_watch), ==, SUPERBLOCK_LIVES);
+        store_close(store);
+        is_soon_over(options.superblock_watch);
+        fan_group_free(group);
+        close(options.superblock_watch);
+        nothing_left();
+}
+
+/* A watch that ends with its directory says nothing of the file system. */
+static void test_watched_directory_removed(void) {
+        int watch = superblock_reserve();
+
+        g_assert_cmpint(mkdir(LOOP_DIRECTORY "/watched", 0755), ==, 0);
+        autoclose int directory = open(LOOP_DIRECTORY "/watched", O_PATH | O_DIRECTORY);
+        g_assert_cmpint(superblock_watch(watch, directory), ==, 0);
+        g_assert_cmpint(superblock_state(watch), ==, SUPERBLOCK_LIVES);
+        fd_cleanup(&directory);
+        directory = -1;
+        g_assert_cmpint(rmdir(LOOP_DIRECTORY "/watched"), ==, 0);
+        g_assert_cmpint(superblock_state(watch), ==, SUPERBLOCK_UNKNOWN);
+        autoclose int file = open(LOOP_DIRECTORY "/command.log", O_RDONLY | O_CREAT, 0644);
+        g_assert_cmpint(superblock_watch(watch, file), ==, -ENOTDIR);
+        close(watch);
+}
+
 /* ---- files ---- */
 
 static void is_path(const Store *store, int fd, const char *expected) {
         g_autofree char *path = NULL;
         g_assert_cmpint(store_relative_path(store, fd, &path), ==, 0);
         g_assert_cmpstr(path, ==, expected);
-}
-
-static int new_file(const Store *store, const char *name) {
-        int fd = openat(store_root(store), name, O_RDWR | O_CREAT | O_EXCL, 0644);
-        g_assert_cmpint(fd, >=, 0);
-        return fd;
 }
 
 static void check_paths(Store *store) {
@@ -539,6 +634,7 @@ int main(int argc, char **argv) {
                         GTestDataFunc function;
                 } each[] = {{"life", test_life},
                             {"path-alone", test_path_alone},
+                            {"end", test_end},
                             {"files", test_files},
                             {"take-over", test_take_over}};
                 for (unsigned j = 0; j < G_N_ELEMENTS(each); j++) {
@@ -547,6 +643,7 @@ int main(int argc, char **argv) {
                         g_test_add_data_func(path, loop_filesystems[i], each[j].function);
                 }
         }
+        g_test_add_func("/watched-directory-removed", test_watched_directory_removed);
         g_test_add_func("/busy", test_busy);
         g_test_add_func("/refused/second-daemon", test_second_daemon);
         g_test_add_func("/refused/paths", test_bad_paths);

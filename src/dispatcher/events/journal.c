@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 #define JOURNAL_MAGIC 0x6c6e726a73636c63ull
-#define JOURNAL_LAYOUT ((uint32_t)(5u << 16 | sizeof(struct journal_entry)))
+#define JOURNAL_LAYOUT ((uint32_t)(6u << 16 | sizeof(struct journal_entry)))
 /* Its size is fixed: a mapping of it can raise no SIGBUS. */
 #define JOURNAL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 

@@ -36,7 +36,6 @@
 
 #include "dispatcher/events/fan-group.h"
 #include "dispatcher/store/handle.h"
-#include "dispatcher/store/store-block.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -102,7 +101,7 @@ struct journal_store {
         char device[PATH_MAX]; /* Device=, or "" */
         dev_t files;           /* st_dev of its root */
         dev_t superblock;      /* as in mountinfo; 0: not known yet */
-        struct store_block block;
+        uint32_t limit_s;      /* ShutdownLimit= */
 };
 void journal_set_store(Journal *journal, const struct journal_store *store);
 /* False: none was ever set. */

@@ -4,6 +4,7 @@
 #include "dispatcher/manager.h"
 #include "dispatcher/notify.h"
 #include "dispatcher/store/store-internal.h"
+#include "dispatcher/store/superblock.h"
 
 #include <signal.h>
 #include <string.h>
@@ -21,7 +22,7 @@
 struct Holders {
         dev_t superblock, files;
         uint64_t own_mount;
-        struct store_block block;
+        int watch;
         char *path;
         unsigned limit_s;
         void (*say)(int level, const char *format, ...);
@@ -120,19 +121,17 @@ static bool stop_at_first(void *userdata, pid_t pid, const char *how) {
 
 /* ── looking ────────────────────────────────────────────────────────────── */
 
-Holders *holders_new(dev_t superblock, dev_t files, uint64_t own_mount, const struct store_block *block,
-                     const char *path, unsigned limit_s,
+Holders *holders_new(dev_t superblock, dev_t files, uint64_t own_mount, int watch, const char *path, unsigned limit_s,
                      void (*say)(int level, const char *format, ...)) {
         Holders *h = g_new0(Holders, 1);
 
         *h = (Holders){.superblock = superblock,
                        .files = files,
                        .own_mount = own_mount,
+                       .watch = watch,
                        .path = g_strdup(path),
                        .limit_s = limit_s,
                        .say = say};
-        if (block)
-                h->block = *block;
         return h;
 }
 
@@ -149,7 +148,7 @@ static void tell(Holders *h, int64_t now) {
         if (h->told ? now - h->told < TELL_EVERY_S * G_USEC_PER_SEC : now - h->begun < TELL_FIRST_MS * 1000)
                 return;
         names = names_of_all(h);
-        if (!*names && !store_block_is_used(&h->block)) /* gone meanwhile */
+        if (!*names && superblock_state(h->watch) != SUPERBLOCK_LIVES) /* gone meanwhile */
                 return;
         h->told = now;
         h->say(LOG_WARNING, "waiting, %s is still used: %s; reads of files that are not here fail with EIO", h->path,
@@ -161,8 +160,10 @@ bool holders_gone(Holders *h) {
         int64_t now = g_get_monotonic_time();
         bool found = false;
 
+        if (superblock_state(h->watch) == SUPERBLOCK_OVER)
+                return true;
         store_each_user(h->superblock, h->files, h->own_mount, stop_at_first, &found);
-        if (!found && !store_block_is_used(&h->block))
+        if (!found && superblock_state(h->watch) != SUPERBLOCK_LIVES)
                 return true;
         if (!h->begun)
                 h->begun = now;

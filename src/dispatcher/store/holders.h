@@ -10,14 +10,12 @@
  * what is left then would be killed together with us, at the same moment, and might read on for a last
  * instant without the group. So what is left after ShutdownLimit= is killed here, before the group is closed.
  *
- * Not all shows in /proc. What does not is told by the block device (store-block.h), to who has closed all of his own:
- * the supervisor, at the end (supervise-end.c).
+ * Not all shows in /proc. The whole truth is in superblock.h, for who has closed all of his own: the supervisor, at
+ * the end (supervise-end.c).
  *
  * Whether the machine goes down the service manager is asked, on its own socket: the system bus may have
  * been stopped already. By a thread, since whoever waits here has accesses to deny.
  */
-
-#include "dispatcher/store/store-block.h"
 
 #include <glib.h>
 #include <stdbool.h>
@@ -27,10 +25,9 @@
 typedef struct Holders Holders;
 
 /* `path` is shown. `say` gets lines for the log. limit_s: after that long in a machine that goes down they
- * are killed, and what no process shows is not waited for any more. `block`: when the asker has closed all that
- * it had of the store itself; else NULL, and who is not shown by /proc is not seen. */
-Holders *holders_new(dev_t superblock, dev_t files, uint64_t own_mount, const struct store_block *block,
-                     const char *path, unsigned limit_s,
+ * are killed, and what no process shows is not waited for any more. `watch`: of the superblock, when the asker has closed
+ * all that it had of the store itself; else 0, and who is not shown by /proc is not seen. */
+Holders *holders_new(dev_t superblock, dev_t files, uint64_t own_mount, int watch, const char *path, unsigned limit_s,
                      void (*say)(int level, const char *format, ...) G_GNUC_PRINTF(2, 3));
 void holders_free(Holders *h);
 

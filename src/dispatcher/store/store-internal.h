@@ -43,7 +43,6 @@ int store_lock(int fd);
 struct Store {
         char *path;       /* canonical */
         char *device;     /* block device, or NULL: Path= alone */
-        char *source;     /* Path= alone: the same, as the mount table has it */
         char *filesystem;
         struct store_loop loop;
         int public, private, root, staging;

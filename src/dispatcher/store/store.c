@@ -21,6 +21,7 @@
  */
 
 #include "dispatcher/store/store-internal.h"
+#include "dispatcher/store/superblock.h"
 #include "shared/fd.h"
 #include "shared/log.h"
 
@@ -45,7 +46,6 @@ static void store_free(Store *store) {
         store_loop_release(&store->loop);
         g_free(store->path);
         g_free(store->device);
-        g_free(store->source);
         g_free(store->filesystem);
         g_free(store);
 }
@@ -174,7 +174,6 @@ static int find_mounted(Store *store, Failure *failure) {
         r = check_mounted(&info, store->path, failure);
         if (r >= 0) {
                 store->filesystem = g_strdup(info.filesystem);
-                store->source = g_strdup(info.source);
                 store->superblock = info.device;
                 store->hsmid = store_options_have_hsmid(info.options);
                 r = store_mount_clone(store->path, PRIVATE_ATTRIBUTES, &store->private, failure);
@@ -276,6 +275,8 @@ int store_open(const struct store_options *options, FanGroup *group, Store **ret
                             : find_mounted(store, failure);
         if (r >= 0)
                 r = open_root(store, failure);
+        if (r >= 0 && options->superblock_watch > 0)
+                (void)superblock_watch(options->superblock_watch, store->root);
         if (r >= 0)
                 r = mark(store, group, failure);
         if (r >= 0 && options->attached != 0 && options->attached == store->files)
@@ -398,10 +399,6 @@ bool store_has_hsmid(const Store *store) {
         return store->hsmid;
 }
 
-void store_block(const Store *store, struct store_block *ret) {
-        store_block_find(store->device != NULL ? store->device : store->source, ret);
-}
-
 dev_t store_device_number(const Store *store) {
         return store->files;
 }
@@ -415,7 +412,7 @@ uint64_t store_granule(const Store *store) {
 }
 
 Holders *store_holders(const Store *store, unsigned limit_s) {
-        return holders_new(store->superblock, store->files, store->mount_id, NULL, store->path, limit_s, log_line);
+        return holders_new(store->superblock, store->files, store->mount_id, 0, store->path, limit_s, log_line);
 }
 
 int store_sync(const Store *store) {

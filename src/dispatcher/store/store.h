@@ -22,7 +22,6 @@
 #include "dispatcher/failure.h"
 #include "dispatcher/events/fan-group.h"
 #include "dispatcher/store/holders.h"
-#include "dispatcher/store/store-block.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,6 +37,7 @@ struct store_options {
         const char *lock_dir;   /* where the lock against a second daemon is kept */
         dev_t attached;         /* not 0: a former worker was killed with this store (st_dev) attached, and
                                  * the group marks it; as little as possible is asked of the disk */
+        int superblock_watch;   /* a number for it (superblock.h), or 0. That it cannot be watched is no failure */
 };
 
 #define STORE_PRIVATE_DIR ".cloudsync"
@@ -72,7 +72,6 @@ enum store_guard {
 };
 enum store_guard store_guard(const Store *store);
 
-void store_block(const Store *store, struct store_block *ret);
 dev_t store_device_number(const Store *store); /* st_dev of the root */
 dev_t store_superblock(const Store *store);    /* as in mountinfo; 0: not known before it is attached */
 

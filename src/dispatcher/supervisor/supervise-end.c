@@ -4,10 +4,10 @@
  * supervise-end — the end of the group
  *
  * Two ways lead here. A worker has stopped in order (daemon-stop.c): it has seen nobody who uses the store,
- * and closed all that it had of it. Or none can be started to do so: then the store is
+ * and closed all that it had of it. Or it was killed while it did so, or none can be started: then the store is
  * detached here, so that nobody comes to it by path, and what waits is denied.
  *
- * Either way the group is not closed before the superblock is gone (store-block.h). What reads
+ * Either way the group is not closed before the superblock is gone (superblock.h). What reads
  * meanwhile, through a file that no process showed, is denied unless it is all here. Needs no
  * configuration, no engine, no bus: only what the journal says.
  *
@@ -19,18 +19,21 @@
 #include "dispatcher/supervisor/supervise-internal.h"
 
 #include "dispatcher/store/attached.h"
-#include "dispatcher/config.h"
 #include "dispatcher/events/fan-group.h"
 #include "dispatcher/store/holders.h"
 #include "dispatcher/events/journal.h"
 #include "dispatcher/notify.h"
 #include "dispatcher/store/stamp.h"
 #include "dispatcher/store/store-internal.h"
+#include "dispatcher/store/superblock.h"
+#include "shared/fd.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
+#include <unistd.h>
 
 #define EVENTS 32
 #define LOOK_MS 250 /* for who still uses the store: that reads all of /proc */
@@ -48,17 +51,30 @@ static void find_superblock(struct journal_store *store) {
         }
 }
 
-static void detach(struct journal_store *store) {
+/* No worker came so far as to watch it. While there is a path to it. */
+static void watch(const struct supervised *s, const struct journal_store *store) {
+        autoclose int root = -1;
+        struct stat st;
+
+        if (superblock_state(s->watch) != SUPERBLOCK_UNKNOWN)
+                return;
+        root = open(store->path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (root >= 0 && fstat(root, &st) == 0 && st.st_dev == store->files)
+                (void)superblock_watch(s->watch, root);
+}
+
+static void detach(const struct supervised *s, struct journal_store *store) {
         struct attached attached = {.files = store->files};
         int r;
 
+        watch(s, store);
         find_superblock(store);
         (void)strcpy(attached.path, store->path);
         r = attached_detach(&attached);
         if (r < 0)
                 supervise_say(LOG_ERR, "%s cannot be unmounted: %s", store->path, strerror(-r));
         else if (r > 0)
-                supervise_say(LOG_WARNING, "no worker can be started: unmounted %s", store->path);
+                supervise_say(LOG_WARNING, "there is no worker: unmounted %s", store->path);
 }
 
 /* A whole file, or one that was never ours. */
@@ -85,9 +101,13 @@ static void deny(FanGroup *group) {
 /* Until the superblock is gone. Nothing of ours may be left that keeps it. */
 static void wait_unused(const struct supervised *s, const struct journal_store *store) {
         FanGroup *group = fan_group_adopt(s->group, NULL);
-        Holders *holders = holders_new(store->superblock, store->files, 0, &store->block, store->path,
-                                       CONFIG_SHUTDOWN_LIMIT_S, supervise_say);
+        Holders *holders = holders_new(store->superblock, store->files, 0, s->watch, store->path, store->limit_s,
+                                       supervise_say);
 
+        (void)chdir("/"); /* whoever started us may have been in the store */
+        if (superblock_state(s->watch) == SUPERBLOCK_UNKNOWN)
+                supervise_say(LOG_WARNING, "it is not known when the last file of %s is closed: one that no process shows "
+                                           "is not waited for", store->path);
         for (unsigned looks = 0;; looks++) {
                 struct pollfd poll_group = {.fd = s->group, .events = POLLIN};
 
@@ -104,38 +124,33 @@ static void wait_unused(const struct supervised *s, const struct journal_store *
 
 bool supervise_end(const struct supervised *s) {
         struct journal_store store;
-        Journal *journal = NULL;
 
         fan_group_deny_numbers(s->group, 0, (int)JOURNAL_ENTRIES);
-        if (journal_open(s->journal, &journal) < 0 || !journal_store(journal, &store)) {
-                journal_close(journal);
+        if (!journal_store(s->map, &store)) {
                 supervise_say(LOG_ERR, "ended without a clean stop: the store may still be mounted");
                 return false;
         }
-        detach(&store);
+        detach(s, &store);
         if (store.superblock == 0) /* detached already; right for all but btrfs, whose files say otherwise */
                 store.superblock = store.files;
         /* What the dead workers left has been denied: those numbers are free for new events. */
         supervise_close_unknown(s, NULL);
         wait_unused(s, &store);
-        journal_set_serving(journal, false);
-        journal_close(journal);
+        journal_set_serving(s->map, false);
         supervise_say(LOG_WARNING, "ended without a worker: what waited was denied");
         return true;
 }
 
 void supervise_outwait(const struct supervised *s) {
         struct journal_store store;
-        Journal *journal = NULL;
 
-        if (s->group < 0 || journal_open(s->journal, &journal) < 0)
+        if (s->group < 0)
                 return;
         supervise_close_unknown(s, NULL);
-        if (journal_store(journal, &store) && store_block_is_used(&store.block)) {
-                journal_set_serving(journal, true);
+        if (journal_store(s->map, &store) && superblock_state(s->watch) != SUPERBLOCK_OVER) {
+                journal_set_serving(s->map, true);
                 find_superblock(&store);
                 wait_unused(s, &store);
-                journal_set_serving(journal, false);
+                journal_set_serving(s->map, false);
         }
-        journal_close(journal);
 }

@@ -20,12 +20,12 @@ void supervise_say(int level, const char *format, ...) __attribute__((format(pri
 /* Would `program`, called with these arguments, take over what is attached now? Not one that is
  * broken, nor with a configuration that is, nor one that means another store. Waits some
  * seconds at most; readers are served meanwhile. */
-bool supervise_program_runs(const char *program, int argc, char **argv, int journal);
+bool supervise_program_runs(const char *program, int argc, char **argv, const Journal *journal);
 
 /* Does a start of this service follow (systemctl restart), and will it be given group and journal? */
 bool supervise_start_follows(void);
 
-/* Closes all but standard input, output and error, group, journal, and what waits (NULL: that as well). */
+/* Closes all but standard input, output and error, group, journal, the superblock's watch, and what waits (NULL: that as well). */
 void supervise_close_unknown(const struct supervised *s, const Journal *journal);
 
 /* The worker has stopped in order, and nothing waits. Returns when nobody can read from the store any more:

@@ -43,19 +43,15 @@ static bool succeeded(pid_t pid) {
 }
 
 /* "PATH\nDEVICE" of what is attached, for --check. */
-static void tell_store(int fd) {
+static void tell_store(const Journal *journal) {
         static char text[2 * PATH_MAX + 2];
         struct journal_store store;
-        Journal *journal;
 
         (void)unsetenv(CONFIG_CHECK_STORE);
-        if (journal_open(fd, &journal) < 0)
-                return;
         if (journal_store(journal, &store)) {
                 (void)snprintf(text, sizeof text, "%s\n%s", store.path, store.device);
                 (void)setenv(CONFIG_CHECK_STORE, text, 1);
         }
-        journal_close(journal);
 }
 
 static _Noreturn void execute_check(const char *program, int argc, char **argv) {
@@ -77,7 +73,7 @@ static _Noreturn void execute_check(const char *program, int argc, char **argv) 
         _exit(127);
 }
 
-bool supervise_program_runs(const char *program, int argc, char **argv, int journal) {
+bool supervise_program_runs(const char *program, int argc, char **argv, const Journal *journal) {
         tell_store(journal);
         pid_t pid = fork_clean();
         if (pid == 0)

@@ -3,6 +3,7 @@
 
 #include "dispatcher/events/fan-group.h"
 #include "dispatcher/events/journal.h"
+#include "dispatcher/store/superblock.h"
 #include "shared/fd.h"
 
 #include <dirent.h>
@@ -89,7 +90,7 @@ void supervise_close_unknown(const struct supervised *s, const Journal *journal)
                 return;
         while ((d = readdir(dir)) != NULL) {
                 int fd = atoi(d->d_name);
-                if (fd > 2 && fd != dirfd(dir) && fd != s->group && fd != s->journal &&
+                if (fd > 2 && fd != dirfd(dir) && fd != s->group && fd != s->journal && fd != s->watch &&
                     !(journal && journal_has(journal, fd)))
                         (void)close(fd);
         }
@@ -110,31 +111,23 @@ static void reserve_numbers(const Journal *journal) {
 }
 
 /* Over execve(2), or not. */
-static void set_kept(const struct supervised *s, const Journal *journal, bool kept) {
+static void set_kept(const struct supervised *s, bool kept) {
         const int flags = kept ? 0 : FD_CLOEXEC;
-        int end = journal ? journal_end_of_numbers(journal) : 0;
+        int end = journal_end_of_numbers(s->map);
 
         for (int fd = 3; fd < end; fd++)
-                if (journal_has(journal, fd))
+                if (journal_has(s->map, fd))
                         (void)fcntl(fd, F_SETFD, flags);
         (void)fcntl(s->group, F_SETFD, flags);
         (void)fcntl(s->journal, F_SETFD, flags);
 }
 
-int supervised_clean(const struct supervised *given) {
-        Journal *journal;
-        int r;
-
+void supervised_clean(const struct supervised *given) {
         if (given->group < 0 || !given->takeover)
-                return 0;
-        r = journal_open(given->journal, &journal);
-        if (r < 0)
-                return r;
+                return;
         /* What the last worker left, or reserve_numbers() at the start: each number is held. */
-        journal_recover(journal, true);
-        supervise_close_unknown(given, journal);
-        journal_close(journal);
-        return 0;
+        journal_recover(given->map, true);
+        supervise_close_unknown(given, given->map);
 }
 
 /* ── the fd store ───────────────────────────────────────────────────────── */
@@ -159,16 +152,16 @@ static void forget_all(void) {
 /* ── the start ──────────────────────────────────────────────────────────── */
 
 /* What the service manager kept for us. */
-static void take_listen_fds(int *group, int *journal) {
+static void take_listen_fds(struct supervised *s) {
         char **names = NULL;
         int n = sd_listen_fds_with_names(1, &names);
 
         for (int i = 0; i < n; i++) {
                 int fd = SD_LISTEN_FDS_START + i;
-                if (names && strcmp(names[i], NAME_GROUP) == 0 && *group < 0)
-                        *group = fd;
-                else if (names && strcmp(names[i], NAME_JOURNAL) == 0 && *journal < 0)
-                        *journal = fd;
+                if (names && strcmp(names[i], NAME_GROUP) == 0 && s->group < 0)
+                        s->group = fd;
+                else if (names && strcmp(names[i], NAME_JOURNAL) == 0 && s->journal < 0)
+                        s->journal = fd;
                 else
                         fd_close(fd);
         }
@@ -178,7 +171,7 @@ static void take_listen_fds(int *group, int *journal) {
 }
 
 /* What this process had before it executed its file again. */
-static bool take_handover(struct supervised *s, int *group, int *journal) {
+static bool take_handover(struct supervised *s) {
         const char *text = getenv(HANDOVER);
         int pid, g, j, stored;
         bool ours;
@@ -188,8 +181,8 @@ static bool take_handover(struct supervised *s, int *group, int *journal) {
         (void)unsetenv(HANDOVER);
         if (!ours)
                 return false;
-        *group = g;
-        *journal = j;
+        s->group = g;
+        s->journal = j;
         s->stored = stored != 0;
         s->replaced = true;
         return true;
@@ -204,17 +197,28 @@ static int move_above(int fd, int number) {
         return moved;
 }
 
-/* For a group that must not be closed: it takes as long as it takes. */
-static int create_journal_at_last(Journal **ret) {
+static int open_journal(struct supervised *s) {
+        return journal_open(s->journal, &s->map);
+}
+
+static int create_journal(struct supervised *s) {
+        int r = s->journal = journal_create();
+
+        if (r >= 0)
+                r = open_journal(s);
+        if (r < 0)
+                s->journal = fd_close(s->journal);
+        return r;
+}
+
+/* For a group that must not be closed: want of memory takes as long as it takes. */
+static int at_last(int (*get_journal)(struct supervised *), struct supervised *s) {
         const struct timespec pause = {.tv_nsec = JOURNAL_RETRY_MS * 1000000};
-        int r;
 
         for (unsigned tries = 0;; tries++) {
-                int fd = journal_create();
-                r = fd < 0 ? fd : journal_open(fd, ret);
-                if (r >= 0)
-                        return fd;
-                fd_close(fd);
+                int r = get_journal(s);
+                if (r >= 0 || r == -EBADMSG || r == -EBADF)
+                        return r;
                 if (tries % JOURNAL_TELL_EVERY == 0)
                         supervise_say(LOG_ERR, "no journal can be made (%s): what waits goes on waiting, and it is tried "
                                                "again", strerror(-r));
@@ -224,14 +228,11 @@ static int create_journal_at_last(Journal **ret) {
 
 /* A group that lived on without its journal, or with one that cannot be read: nobody can tell
  * what waits in it, and it must not be closed with that. Denied, and gone on with. */
-static void adopt_blind(struct supervised *s, int group, int journal) {
-        Journal *map;
-
-        fd_close(journal);
-        s->group = move_above(group, 3);
-        s->journal = create_journal_at_last(&map);
-        journal_set_serving(map, true); /* perhaps it is: it must not be let go */
-        journal_close(map);
+static void adopt_blind(struct supervised *s) {
+        fd_close(s->journal);
+        s->group = move_above(s->group, 3);
+        (void)at_last(create_journal, s);
+        journal_set_serving(s->map, true); /* perhaps it is: it must not be let go */
         fan_group_deny_numbers(s->group, 0, (int)JOURNAL_ENTRIES);
         supervise_say(LOG_WARNING, "the journal of a former cloudsyncd cannot be read: accesses that waited over its end "
                     "were denied");
@@ -243,77 +244,70 @@ static void adopt_blind(struct supervised *s, int group, int journal) {
 
 /* The group and the journal of an earlier life, if there was one. Nothing else is open yet. */
 static bool take_back(struct supervised *s) {
-        int group = -1, journal = -1;
-        bool open = take_handover(s, &group, &journal);
-        Journal *map = NULL;
+        bool open = take_handover(s);
 
         if (!open) {
-                take_listen_fds(&group, &journal);
-                s->stored = group >= 0;
+                take_listen_fds(s);
+                s->stored = s->group >= 0;
         }
-        if (group < 0) {
-                fd_close(journal);
+        if (s->group < 0) {
+                s->journal = fd_close(s->journal);
                 return false;
         }
-        if (journal < 0 || journal_open(journal, &map) < 0) {
-                adopt_blind(s, group, journal);
+        if (at_last(open_journal, s) < 0) {
+                adopt_blind(s);
                 return true;
         }
-        journal_recover(map, open);
-        if (open) {
-                s->group = group;
-                s->journal = journal;
-                set_kept(s, map, false);
-        } else {
+        journal_recover(s->map, open);
+        if (open)
+                set_kept(s, false);
+        else {
                 /* Out of the way of the numbers of events. */
-                int above = journal_end_of_numbers(map) + 8;
+                int above = journal_end_of_numbers(s->map) + 8;
                 if (above > (int)JOURNAL_ENTRIES - 8)
                         above = 3;
-                s->group = move_above(group, above);
-                s->journal = move_above(journal, above);
-                reserve_numbers(map);
+                s->group = move_above(s->group, above);
+                s->journal = move_above(s->journal, above);
+                reserve_numbers(s->map);
         }
-        journal_close(map);
         return true;
 }
 
 static void begin(struct supervised *s) {
+        int r;
+
         s->takeover = take_back(s);
-        if (s->takeover)
-                return;
-        s->group = fan_group_create();
-        s->journal = s->group < 0 ? -1 : journal_create();
-        if (s->group >= 0 && s->journal < 0) {
-                fd_close(s->group);
-                s->group = s->journal;
+        if (!s->takeover) {
+                s->group = fan_group_create();
+                r = s->group < 0 ? s->group : create_journal(s);
+                if (s->group >= 0 && r < 0) {
+                        fd_close(s->group);
+                        s->group = r;
+                }
+                if (s->group >= 0) {
+                        bool both = store_give(s->group, NAME_GROUP);
+                        s->stored = store_give(s->journal, NAME_JOURNAL) && both;
+                }
         }
-        if (s->group >= 0) {
-                bool both = store_give(s->group, NAME_GROUP);
-                s->stored = store_give(s->journal, NAME_JOURNAL) && both;
-        }
+        s->watch = superblock_reserve();
 }
 
 /* ── SIGHUP ─────────────────────────────────────────────────────────────── */
 
-/* The worker is dead. Returns only if it cannot be done. A journal that cannot be read is the new
- * program's business (adopt_blind). */
+/* The worker is dead. Returns only if it cannot be done. */
 static void replace_program(struct supervisor *v) {
-        Journal *journal = NULL;
         char text[64];
 
-        if (journal_open(v->s.journal, &journal) == 0) {
-                journal_recover(journal, true);
-                supervise_close_unknown(&v->s, journal);
-        }
-        set_kept(&v->s, journal, true);
+        journal_recover(v->s.map, true);
+        supervise_close_unknown(&v->s, v->s.map);
+        set_kept(&v->s, true);
         (void)snprintf(text, sizeof text, "%d:%d:%d:%d", (int)getpid(), v->s.group, v->s.journal,
                        v->s.stored);
         (void)setenv(HANDOVER, text, 1);
         /* The mask is kept over execve(2): what comes now is seen by the new program. */
         execv(v->program, v->argv);
         (void)unsetenv(HANDOVER);
-        set_kept(&v->s, journal, false);
-        journal_close(journal);
+        set_kept(&v->s, false);
 }
 
 /* ── the supervisor ─────────────────────────────────────────────────────── */
@@ -343,14 +337,7 @@ static void worker_signals(void) {
 }
 
 static bool still_serving(const struct supervisor *v) {
-        Journal *journal;
-        bool serving;
-
-        if (v->s.group < 0 || journal_open(v->s.journal, &journal) < 0)
-                return false;
-        serving = journal_is_serving(journal);
-        journal_close(journal);
-        return serving;
+        return v->s.group >= 0 && journal_is_serving(v->s.map);
 }
 
 static bool runs_as_service(void) {
@@ -361,7 +348,7 @@ static bool runs_as_service(void) {
 static bool may_leave(const struct supervisor *v) {
         if (!v->s.stored || !runs_as_service() || !still_serving(v) || !supervise_start_follows())
                 return false;
-        if (supervise_program_runs(v->program, v->argc, v->argv, v->s.journal))
+        if (supervise_program_runs(v->program, v->argc, v->argv, v->s.map))
                 return true;
         supervise_say(LOG_ERR, "%s cannot take over: this restart is a full stop", v->program);
         return false;
@@ -378,7 +365,7 @@ static void take_signal(struct supervisor *v, int number, pid_t pid) {
         else if (number == SIGTERM || number == SIGINT)
                 v->ending = number;
         else if (number == SIGHUP) {
-                v->replace = pid == 0 || supervise_program_runs(v->program, v->argc, v->argv, v->s.journal);
+                v->replace = pid == 0 || supervise_program_runs(v->program, v->argc, v->argv, v->s.map);
                 if (!v->replace)
                         supervise_say(LOG_ERR, "%s does not run: it is not replaced", v->program);
                 number = v->replace ? SIGKILL : 0;
@@ -437,12 +424,7 @@ static int end_failed(const struct supervisor *v, int status) {
 
 /* To the next start, which follows: everything stays as it is, in the fd store. */
 static int leave(const struct supervisor *v) {
-        Journal *journal;
-
-        if (journal_open(v->s.journal, &journal) == 0) {
-                journal_recover(journal, true); /* while the descriptors of what waits are open */
-                journal_close(journal);
-        }
+        journal_recover(v->s.map, true); /* while the descriptors of what waits are open */
         supervise_say(LOG_NOTICE, "left to the next start: what waits goes on waiting for it");
         return 0;
 }
@@ -493,15 +475,15 @@ int supervise(int argc, char **argv, supervised_main_fn worker) {
                         continue;
                 }
                 status = wait_for(&v, pid);
-                if (WIFEXITED(status) && !still_serving(&v)) {
+                if ((WIFEXITED(status) || v.ending) && !still_serving(&v)) {
                         supervise_outwait(&v.s);
-                        return end_failed(&v, WEXITSTATUS(status));
+                        return end_failed(&v, WIFEXITED(status) ? WEXITSTATUS(status) : 1);
                 }
                 if (v.leaving)
                         return leave(&v);
                 if (v.s.group < 0)
                         return 1;
-                if (v.ending && WIFEXITED(status))
+                if (v.ending) /* another worker would attach what this one has detached */
                         return end_without_worker(&v);
                 v.s.takeover = true;
                 v.s.died_of = WIFSIGNALED(status) ? WTERMSIG(status) : 0;

@@ -30,18 +30,22 @@
  * Nothing but a clean end closes the group while accesses may wait in it: the journal says whether
  * that is so (journal_is_serving()). A worker that cannot take over what its predecessor left, or
  * that ends in disorder, is started again, until it can: the readers wait; and when the end is asked
- * for meanwhile, the supervisor brings it about itself (supervise-end.c). And a
+ * for meanwhile, or the worker dies in it, the supervisor brings it about itself (supervise-end.c). And a
  * group of which it cannot be told what waits (a journal of another layout) is denied all that waits.
  *
  * The supervisor opens nothing while a worker lives. It passes on SIGTERM and SIGINT, also
  * those that come between two workers, and ends with the worker's exit status.
  */
 
+#include "dispatcher/events/journal.h"
+
 #include <stdbool.h>
 
 struct supervised {
         int group;    /* the fanotify group; or -errno: it could not be made */
         int journal;
+        Journal *map;  /* the supervisor's own mapping of it */
+        int watch;     /* of the store's superblock (superblock.h), or -errno */
         bool takeover; /* there was a worker before: events may wait, the store is attached */
         bool stored;   /* both are in the service manager's fd store, as far as can be told */
         bool replaced; /* by SIGHUP: nobody died */
@@ -55,4 +59,4 @@ typedef int (*supervised_main_fn)(int argc, char **argv, const struct supervised
 int supervise(int argc, char **argv, supervised_main_fn worker);
 
 /* In the worker, before it opens or logs anything: closes what an earlier worker left. */
-int supervised_clean(const struct supervised *given);
+void supervised_clean(const struct supervised *given);

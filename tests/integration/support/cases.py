@@ -188,8 +188,8 @@ print('held', flush=True)
 sys.stdin.readline()
 fd = socket.recv_fds(b, 1, 1)[1][0]
 try:
-    os.pread(fd, int(sys.argv[3]), int(sys.argv[2]))
-    print('bytes', flush=True)
+    got = os.pread(fd, int(sys.argv[3]), int(sys.argv[2]))
+    print('bytes' if got.strip(b'\\0') else 'zeros', flush=True)
 except OSError as e:
     print(errno.errorcode[e.errno], flush=True)
 print('read', flush=True)

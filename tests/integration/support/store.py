@@ -127,7 +127,7 @@ class Store:
         worker = self.worker_pid()
         self.notifications()
         self.daemon.kill()
-        wait_until(lambda: is_zombie(worker), 'the worker is gone')
+        wait_until(lambda: is_gone(worker), 'the worker is gone')
 
     def kill(self):
         """SIGKILL of all of it. Pending accesses are allowed by the kernel then. Its mount stays:
@@ -210,11 +210,14 @@ class Store:
                           'engine %s has a process' % engine)
 
 
-def is_zombie(pid):
+def is_gone(pid):
+    """With all of its threads: one may be held up in the kernel, and keep what the process had."""
     try:
+        if len(os.listdir('/proc/%d/task' % pid)) > 1:
+            return False
         with open('/proc/%d/stat' % pid, encoding='ascii', errors='replace') as f:
             return f.read().rpartition(')')[2].split()[0] == 'Z'
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 

@@ -140,6 +140,7 @@ def mounts_below(directory):
 
 
 def loops_below(directory):
+    """Or on a file."""
     found = []
     for path in glob.glob('/sys/block/loop*/loop/backing_file'):
         try:
@@ -147,6 +148,6 @@ def loops_below(directory):
                 backing = f.read().strip()
         except OSError:
             continue
-        if backing.startswith(directory + '/'):
+        if backing == directory or backing.startswith(directory + '/'):
             found.append('/dev/' + path.split('/')[3])
     return found
