@@ -319,6 +319,25 @@ class Told(PlacedRawTest):
             self.file('d'), 'false']))
 
 
+    def test_applied_and_a_users_fsync(self):
+        """It is not DIRTY any more, and somebody writes that to the disk: so is what was applied."""
+        channel = self.raw([{'name': 'd', 'directory': True, 'locator': 'id:d'}], wait_listed=False)
+        self.list(channel, [{'name': 'x', 'size': 1, 'version': 'one'}])
+        self.store.wait_state(self.engines[-1])
+        self.on_disk(self.file(), self.file('d'))
+        channel.send('CHANGED', locator='d')
+        request = channel.wait('LIST')['request']
+        channel.entries(request, [{'name': 'x', 'size': 2, 'version': 'two', 'mtime': 1650000000}])
+        channel.done(request)
+        wait_until(lambda: not os.getxattr(self.file('d'), 'security.bpf.cloudsync')[3] & 8, 'it is applied')
+        self.assertEqual(os.stat(self.file('d/x')).st_size, 2)
+        fd = os.open(self.file('d'), os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+        channel = self.power_comes_back(self.cut())
+        self.assertEqual(os.stat(self.file('d/x')).st_size, 2, 'the change is lost')
+
+
 class ToldInVain(PlacedRawTest):
     """What cannot be written down is not asked for: the engine would forget it."""
 

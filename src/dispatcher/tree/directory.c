@@ -72,6 +72,15 @@ int directory_set_dirty(int fd, bool dirty) {
         return directory_change(fd, change_dirty, &dirty);
 }
 
+bool directory_is_dirty(int fd) {
+        struct stamp stamp = STAMP_INIT;
+        struct stat st;
+        bool dirty = fstat(fd, &st) == 0 && stamp_read(fd, st.st_ino, &stamp) == 0 && (stamp.flags & STAMP_DIRTY);
+
+        stamp_clear(&stamp);
+        return dirty;
+}
+
 struct origin {
         const char *locator;
         uint64_t parent;

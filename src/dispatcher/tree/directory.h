@@ -16,6 +16,7 @@
 int directory_set_listed(int fd);
 /* The remote has changes that are not here, or they all are. */
 int directory_set_dirty(int fd, bool dirty);
+bool directory_is_dirty(int fd);
 /* It is another one of the remote's now, or has another place: DIRTY when the locator differs. */
 int directory_set_origin(int fd, const char *locator, uint64_t parent, uint32_t name);
 /* Has a user moved it, or a directory above it, away from where the remote has it? */

@@ -11,10 +11,12 @@
 
 /* So many are synced one by one: each may cost a flush of the disk's cache. */
 #define DURABLE_FEW 8u
+#define ALL (DURABLE_FEW + 1)
 
 struct DurableWait {
         GQueue *queue; /* which it is in */
         GList link;
+        bool all;
         struct handle directory;
         durable_fn done;
         void *userdata;
@@ -29,7 +31,7 @@ struct Durable {
 struct batch {
         Durable *durable;
         struct handle directories[DURABLE_FEW];
-        unsigned n; /* more than DURABLE_FEW: all of the store */
+        unsigned n; /* ALL: all of the store */
         int r;
 };
 
@@ -44,7 +46,7 @@ static int sync_one(Store *store, const struct handle *directory) {
 static void batch_run(void *data) {
         struct batch *b = data;
 
-        if (b->n > DURABLE_FEW) {
+        if (b->n == ALL) {
                 b->r = store_sync(b->durable->store);
                 return;
         }
@@ -83,9 +85,10 @@ static void batch_begin(Durable *durable) {
         while ((link = g_queue_pop_head_link(&durable->waiting)) != NULL) {
                 struct DurableWait *wait = link->data;
 
-                if (b->n < DURABLE_FEW)
-                        b->directories[b->n] = wait->directory;
-                b->n++;
+                if (wait->all || b->n >= DURABLE_FEW)
+                        b->n = ALL;
+                else
+                        b->directories[b->n++] = wait->directory;
                 wait->queue = &durable->syncing;
                 g_queue_push_tail_link(&durable->syncing, link);
         }
@@ -98,7 +101,9 @@ DurableWait *durable_wait(Durable *durable, const struct handle *directory, dura
 
         wait->queue = &durable->waiting;
         wait->link.data = wait;
-        wait->directory = *directory;
+        if (directory)
+                wait->directory = *directory;
+        wait->all = directory == NULL;
         wait->done = done;
         wait->userdata = userdata;
         g_queue_push_tail_link(&durable->waiting, &wait->link);

@@ -28,7 +28,7 @@ Durable *durable_new(Store *store);
 /* Nobody waits any more, and no job runs. */
 void durable_free(Durable *durable);
 /* `done` is called once, later, when all that was written on the directory until now is on the disk. One that is
- * gone is taken for that, too. */
+ * gone is taken for that, too. NULL: all that was written in the store. */
 DurableWait *durable_wait(Durable *durable, const struct handle *directory, durable_fn done, void *userdata);
 /* No callback follows. NULL is fine. */
 void durable_cancel(DurableWait *wait);

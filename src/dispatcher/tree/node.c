@@ -232,9 +232,18 @@ struct finish {
         Node *node;
         struct populate p;
         GHashTable *names;
-        bool late, dirty;
+        bool late, dirty, applied;
         int r;
 };
+
+/* What was applied is on the disk before it says "not DIRTY". Most file systems keep that order by themselves. On btrfs
+ * (fresh.h) somebody's fsync(2) may write the directory before what was switched in it. */
+static void finish_dirty(struct finish *f) {
+        if (!f->late)
+                f->r = directory_set_dirty(f->p.directory, false);
+        else
+                f->applied = directory_is_dirty(f->p.directory);
+}
 
 static void finish_run(void *data) {
         struct finish *f = data;
@@ -246,7 +255,7 @@ static void finish_run(void *data) {
                 (void)directory_set_dirty(f->p.directory, true);
         f->r = populate_finish(f->p.group, f->p.directory, f->late);
         if (f->r == 0 && !f->dirty)
-                f->r = directory_set_dirty(f->p.directory, false);
+                finish_dirty(f);
 }
 
 /* The first listing is over: what follows is a refresh. */
@@ -288,11 +297,28 @@ static void node_succeeded(Node *node, bool left) {
                 node_free(node, true);
 }
 
+static void node_applied(void *userdata, int r) {
+        Node *node = userdata;
+
+        node->noting = NULL;
+        if (r < 0) {
+                node->r = r;
+                g_free(node->detail);
+                node->detail = g_strdup("what changed cannot be written to the disk");
+                node_failed(node);
+                return;
+        }
+        node->owed = node->again;
+        if (!node->again)
+                (void)node_write_dirty(node, false);
+        node_succeeded(node, false);
+}
+
 static void finish_done(void *data) {
         struct finish *f = data;
         Node *node = f->node;
         Engine *engine = node_engine(node);
-        bool left = f->p.busy > 0 || node->busy > 0;
+        bool left = f->p.busy > 0 || node->busy > 0, applied = f->applied;
 
         node->jobs--;
         node->r = f->r;
@@ -306,10 +332,10 @@ static void finish_done(void *data) {
                 node_failed(node);
                 return;
         }
-        node_count_dirty(node, left || node->again);
+        node_count_dirty(node, left || node->again || applied);
         if (node->again) /* it came during the job, which may have taken it off */
                 (void)node_write_dirty(node, true);
-        node->owed = left || node->again;
+        node->owed = left || node->again || applied;
         if (engine && node->refresh)
                 engine_count_directories(engine, 1, 0);
         if (node->skipped > 0)
@@ -327,7 +353,13 @@ static void finish_done(void *data) {
         node->fd = fd_close(node->fd);
         if (node->lister->late && !node->refresh)
                 fresh_add(node->lister->fresh, node->key.device, node->key.inode, &node->handle);
-        node_succeeded(node, left);
+        if (!applied || node->again || node->lister->denying) {
+                node_succeeded(node, left);
+                return;
+        }
+        node_become_refresh(node);
+        node_answer(node, node->full);
+        node->noting = durable_wait(node->lister->durable, NULL, node_applied, node);
 }
 
 /* Opened only when its listing comes: a hundred thousand may be waiting for theirs. */

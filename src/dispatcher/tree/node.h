@@ -9,7 +9,7 @@
  *     refresh         LISTED and DIRTY ──▶ LISTED
  *
  * DIRTY is on the disk (durable.h) before the engine is asked, and taken off when everything that it said has
- * been applied. So an engine may forget a change as soon as it was asked for that directory: whatever is
+ * been applied, not before that is on the disk. So an engine may forget a change as soon as it was asked for that directory: whatever is
  * killed, or when the power goes, the next daemon finds DIRTY and asks again. Where DIRTY cannot be
  * written, the engine is not asked: that is tried again as a listing that failed. It does not matter who wanted the
  * refresh. A change may be on its way to us while we ask because somebody else does, and the engine forgets it
@@ -52,7 +52,8 @@ struct Node {
         bool owed;     /* the engine has said what is not applied yet, or that there is something */
         struct walk *walk, *walk_after; /* whose it is; and from the next refresh on */
         int fd;        /* while entries are being brought in, or -1 */
-        DurableWait *noting; /* DIRTY is on its way to the disk; then the engine is asked */
+        DurableWait *noting; /* DIRTY is on its way to the disk, before the engine is asked; or what was applied, before
+                              * DIRTY is taken off (btrfs) */
         EngineRequest *request;
         unsigned jobs; /* and switches of files: what a refresh waits for */
         bool ended;    /* the engine has said all */
