@@ -9,7 +9,8 @@
  *   inode_post_setxattr, inode_post_removexattr   keep notes true
  *   inode_getxattr                                answers the question "are you there?"
  *   sb_free_security                              forgets a superblock that goes
- *   fanotify_handle_event                         kills what a dying group let go
+ *   fanotify_handle_event                         an access is over; let go by a group that closes, it and
+ *                                                 all others that this group was to answer for are killed
  *
  * Notes on inodes. A note goes from NOT to its value once, by compare and swap, by whoever
  * read the attribute; after that the setxattr hooks alone write it. So an open that read an
@@ -48,11 +49,19 @@ const volatile __u32 boot = 0;
 #define MARKS_MAX 16 /* groups that watch one superblock; ours comes first, being pre-content */
 #define STORES_MAX 2
 #define OTHERS_MAX 16
+#define SEND_TRIES 1000
+#define KILLED 1
 
 extern void bpf_preempt_disable(void) __ksym;
 extern void bpf_preempt_enable(void) __ksym;
 extern int bpf_get_file_xattr(struct file *file, const char *name, struct bpf_dynptr *value) __ksym;
 extern int bpf_get_dentry_xattr(struct dentry *dentry, const char *name, struct bpf_dynptr *value) __ksym;
+extern int bpf_iter_task_new(struct bpf_iter_task *it, struct task_struct *task, unsigned int flags) __ksym;
+extern struct task_struct *bpf_iter_task_next(struct bpf_iter_task *it) __ksym;
+extern void bpf_iter_task_destroy(struct bpf_iter_task *it) __ksym;
+extern struct task_struct *bpf_task_acquire(struct task_struct *task) __ksym;
+extern void bpf_task_release(struct task_struct *task) __ksym;
+extern int bpf_send_signal_task(struct task_struct *task, int number, enum pid_type type, __u64 value) __ksym;
 
 struct {
         __uint(type, BPF_MAP_TYPE_INODE_STORAGE);
@@ -97,7 +106,8 @@ struct {
         __type(value, struct buffer);
 } buffers SEC(".maps");
 
-/* The inode of the last access of a thread that was allowed although not all is here. */
+/* The group that answers for the access that a thread is in, to what is not all here. From before the
+ * access is allowed until the answer is there; 0: none; KILLED. */
 struct {
         __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
         __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -196,25 +206,29 @@ int BPF_PROG(guard_forget, struct super_block *sb) {
 
 /* ── marks ──────────────────────────────────────────────────────────────── */
 
-/* Does a group live that holds back what is not here? */
-static __noinline bool is_live(struct super_block *sb) {
+/* The group that lives and holds back what is not here, or 0. */
+static __noinline __u64 live_group(struct super_block *sb) {
         struct fsnotify_mark_connector *connector;
         struct hlist_node *node;
 
         if (!(sb->s_fsnotify_mask & FS_PRE_ACCESS))
-                return false;
+                return 0;
         connector = BPF_CORE_READ(sb, s_fsnotify_info, sb_marks);
         node = connector ? BPF_CORE_READ(connector, list.first) : 0;
         for (int i = 0; i < MARKS_MAX && node; i++) {
                 struct fsnotify_mark *mark =
                         (void *)node - bpf_core_field_offset(struct fsnotify_mark, obj_list);
                 const __u32 both = FS_PRE_ACCESS | FS_OPEN_PERM;
-                if ((BPF_CORE_READ(mark, mask) & both) == both &&
-                    !BPF_CORE_READ(mark, group, shutdown))
-                        return true;
+                const struct fsnotify_group *group = BPF_CORE_READ(mark, group);
+                if ((BPF_CORE_READ(mark, mask) & both) == both && !BPF_CORE_READ(group, shutdown))
+                        return (__u64)group;
                 node = BPF_CORE_READ(node, next);
         }
-        return false;
+        return 0;
+}
+
+static __always_inline bool is_live(struct super_block *sb) {
+        return live_group(sb) != 0;
 }
 
 /* ── files ──────────────────────────────────────────────────────────────── */
@@ -336,13 +350,23 @@ static __noinline void ask_root_dentry(struct dentry *root, const struct super_b
         learn_root(sb, n);
 }
 
-/* The inode of an access that the group will be asked about: see let_go. */
-static __always_inline void remember(const struct inode *inode) {
-        __u64 *access = bpf_task_storage_get(&accesses, bpf_get_current_task_btf(), 0,
-                                             BPF_LOCAL_STORAGE_GET_F_CREATE);
+/* An access that a group will be asked about. A group that closes is flagged first, and then all whose
+ * access is noted are killed (kill_all). So it is noted first, and then looked whether that group lives still: one of
+ * the two sees the other. */
+static __always_inline int begin_access(struct super_block *sb) {
+        const __u64 group = live_group(sb);
+        __u64 *access;
 
-        if (access)
-                *access = (__u64)inode;
+        if (!group)
+                return -EPERM;
+        access = bpf_task_storage_get(&accesses, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+        if (!access)
+                return -EPERM;
+        (void)__sync_lock_test_and_set(access, group); /* and a barrier */
+        if (live_group(sb) == group)
+                return 0;
+        *access = 0;
+        return -EPERM;
 }
 
 /* For hooks that cannot sleep. */
@@ -351,10 +375,9 @@ static __always_inline int decide(struct inode *inode) {
 
         if (!is_store(sb) || !has_kind(inode) || note_of(inode) == JUDGED_HERE)
                 return 0;
-        if (!is_live(sb))
-                return -EPERM;
-        remember(inode);
-        return 0;
+        if ((inode->i_mode & S_IFMT) == S_IFDIR) /* its entries were asked for when it was opened */
+                return is_live(sb) ? 0 : -EPERM;
+        return begin_access(sb);
 }
 
 SEC("lsm.s/file_open")
@@ -482,50 +505,71 @@ int BPF_PROG(guard_question, struct dentry *dentry, const char *name) {
         return is_live(sb) ? -GUARD_ANSWER_LIVE : -GUARD_ANSWER_CLOSED;
 }
 
-/* ── what a dying group lets go ─────────────────────────────────────────── */
+/* ── a group that closes ────────────────────────────────────────────────── */
 
-static __always_inline __u64 inode_of(const void *data, __u32 type) {
-        const struct path *path = 0;
+/* With preemption off it is sent by an interrupt of this processor's, one at a time. */
+static __always_inline int kill_task(struct task_struct *task) {
+        int r = -EBUSY;
 
-        if (type == bpf_core_enum_value(enum fsnotify_data_type, FSNOTIFY_EVENT_FILE_RANGE))
-                path = BPF_CORE_READ((const struct file_range *)data, path);
-        else if (type == bpf_core_enum_value(enum fsnotify_data_type, FSNOTIFY_EVENT_PATH))
-                path = data;
-        return path ? (__u64)BPF_CORE_READ(path, dentry, d_inode) : 0;
+        task = bpf_task_acquire(task);
+        if (!task)
+                return 0; /* gone */
+        for (int i = 0; i < SEND_TRIES && r == -EBUSY; i++)
+                r = bpf_send_signal_task(task, SIGKILL, PIDTYPE_TGID, 0);
+        bpf_task_release(task);
+        return r;
+}
+
+static __noinline int kill_all(__u64 group) {
+        struct bpf_iter_task it;
+        struct task_struct *task;
+
+        bpf_iter_task_new(&it, 0, BPF_TASK_ITER_ALL_THREADS);
+        while ((task = bpf_iter_task_next(&it))) {
+                __u64 *access = bpf_task_storage_get(&accesses, task, 0, 0);
+                if (access && *access == group && kill_task(task) == 0)
+                        *access = KILLED;
+        }
+        bpf_iter_task_destroy(&it);
+        return 0;
 }
 
 /*
  * Runs in the thread that waited, when its wait is over. The arguments are eight, more
  * than BPF_PROG() spells out.
  *
- * The kernel does not run such a program on a processor on which it runs already, and says so to nobody: should
- * one thread be preempted in it, those that are let go next would go on to the zeros. All that waited are
- * woken at once. So it is not preempted; and since that leaves some instructions of the kernel's on the
- * way in and out, there are two of it.
+ * The kernel does not run such a program on a processor that is in it already, and says so to nobody: should one
+ * thread be preempted in it, those that are let go next would go on to the zeros; and all that waited are
+ * woken at once. So the first that comes kills all of them, and is not preempted before it has; and since that leaves
+ * some instructions on the way in, there are two of it.
  */
-static __always_inline int let_go(const unsigned long long *ctx) {
+static __always_inline int answered(const unsigned long long *ctx) {
         struct fsnotify_group *group = (void *)ctx[0];
         __u32 mask = (__u32)ctx[1];
         __u64 *access;
 
-        if ((int)ctx[8] != 0 || !(mask & (FS_PRE_ACCESS | FS_ACCESS_PERM)))
+        if (!(mask & (FS_PRE_ACCESS | FS_ACCESS_PERM)))
                 return 0;
-        bpf_preempt_disable();
-        if (BPF_CORE_READ(group, shutdown)) {
-                access = bpf_task_storage_get(&accesses, bpf_get_current_task_btf(), 0, 0);
-                if (access && *access && *access == inode_of((const void *)ctx[2], (__u32)ctx[3]))
+        access = bpf_task_storage_get(&accesses, bpf_get_current_task_btf(), 0, 0);
+        if (!access || *access != (__u64)group)
+                return 0;
+        if ((int)ctx[8] == 0 && BPF_CORE_READ(group, shutdown)) {
+                bpf_preempt_disable();
+                kill_all((__u64)group);
+                bpf_preempt_enable();
+                if (*access == (__u64)group)
                         bpf_send_signal(SIGKILL);
         }
-        bpf_preempt_enable();
+        *access = 0;
         return 0;
 }
 
 SEC("fexit/fanotify_handle_event")
-int guard_let_go(unsigned long long *ctx) {
-        return let_go(ctx);
+int guard_answered(unsigned long long *ctx) {
+        return answered(ctx);
 }
 
 SEC("fexit/fanotify_handle_event")
-int guard_let_go_too(unsigned long long *ctx) {
-        return let_go(ctx);
+int guard_answered_too(unsigned long long *ctx) {
+        return answered(ctx);
 }

@@ -34,14 +34,18 @@
  * What waits when the group dies has passed its hook already: file_permission comes
  * before the event, and nothing that can refuse comes after it. An open is no harm, since the
  * first read is refused. A read, write or mmap that waited, and got its answer from a group
- * that is shutting down, would go on to the zeros: the guard sees it return (fexit of
- * fanotify_handle_event, in the thread that waited) and kills that program (SIGKILL). It cannot
- * be told by an errno; a program that got zeros cannot be told at all.
+ * that is shutting down, would go on to the zeros: its program is killed (SIGKILL). It cannot
+ * be told by an errno; a program that got zeros cannot be told at all. Each such access is noted on its thread, with
+ * the group that is to answer. The guard sees the first one return (fexit of fanotify_handle_event, in
+ * the thread that waited), and kills all whose access that group was to answer: it cannot leave the others
+ * to themselves (guard.bpf.c). Not when the group closes: a process that exits has no memory any more, and
+ * the kernel lets no program send a signal from there.
  *
  * What is left: an access that has passed the hook while the group lived, and is stopped
  * (by an interrupt) for all the time that closing a group takes before it looks for marks, a few
- * instructions later. It is let go by the kernel without an event. Memory that is mapped before the
- * group died is whole: mmap makes a file whole first.
+ * instructions later, while no other waits. It is let go by the kernel without an event. Memory that is mapped before
+ * the group died is whole: mmap makes a file whole first. And a directory that was opened while nobody lived, and is
+ * read when somebody does: it may be shown without what was never listed.
  *
  * Fail closed: no memory for a note, a stamp that cannot be read (a program that may
  * execute or write, but not read the file), a file that was open before the guard was

@@ -76,35 +76,34 @@ struct dentry {
         struct inode *d_inode;
 };
 
-struct path {
-        struct dentry *dentry;
+struct file {
+        struct inode *f_inode;
 };
 
-struct file {
-        struct path f_path;
-        struct inode *f_inode;
+/* Of a structure that a kernel's function takes there must be something. */
+struct task_struct {
+        int pid;
 };
 
 struct iattr {
         unsigned int ia_valid;
 };
 
-struct file_range {
-        const struct path *path;
-};
-
-enum fsnotify_data_type {
-        FSNOTIFY_EVENT_FILE_RANGE = 1,
-        FSNOTIFY_EVENT_PATH = 2,
-};
-
 #pragma clang attribute pop
 
-struct task_struct;
 struct mnt_idmap;
 struct qstr;
 struct fsnotify_iter_info;
 struct pt_regs;
+
+enum pid_type {
+        PIDTYPE_TGID = 1,
+};
+
+struct bpf_iter_task {
+        __u64 opaque[3];
+} __attribute__((aligned(8)));
+#define BPF_TASK_ITER_ALL_THREADS 1U
 
 struct bpf_dynptr {
         __u64 opaque[2];
@@ -123,6 +122,7 @@ struct bpf_dynptr {
 #define SIGKILL 9
 #define EPERM 1
 #define EACCES 13
+#define EBUSY 16
 #define ENODATA 61
 #define EOPNOTSUPP 95
 #define EISCONN 106

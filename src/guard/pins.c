@@ -25,7 +25,7 @@
 #define LSM_LIST "/sys/kernel/security/lsm"
 #define BPFFS "/sys/fs/bpf"
 #define KERNEL_TYPES "/sys/kernel/btf/vmlinux"
-#define MAPS_LAYOUT "2"
+#define MAPS_LAYOUT "3"
 #define SET_PREFIX "set-"
 #define NEW_PREFIX "new-"
 #define SET_MAX 1000000
@@ -157,8 +157,8 @@ static int open_programs(bool partly, struct guard_bpf **ret) {
         bpf_map__set_pin_path(programs->maps.superblocks, GUARD_PIN_DIR "/superblocks-" MAPS_LAYOUT);
         bpf_map__set_pin_path(programs->maps.bss, GUARD_PIN_DIR "/table-" MAPS_LAYOUT);
         bpf_map__set_pin_path(programs->maps.accesses, GUARD_PIN_DIR "/accesses-" MAPS_LAYOUT);
-        bpf_program__set_autoload(programs->progs.guard_let_go, !partly);
-        bpf_program__set_autoload(programs->progs.guard_let_go_too, !partly);
+        bpf_program__set_autoload(programs->progs.guard_answered, !partly);
+        bpf_program__set_autoload(programs->progs.guard_answered_too, !partly);
 
         int r = guard_bpf__load(programs);
         if (r >= 0)
@@ -170,7 +170,7 @@ static int open_programs(bool partly, struct guard_bpf **ret) {
         return r;
 }
 
-/* All of it, or, where the kernel cannot have the last program, the rest. */
+/* All of it, or, where the kernel cannot have the last two programs, the rest. */
 static int make_programs(struct guard_bpf **ret, bool *ret_partly) {
         libbpf_set_print(be_quiet);
         *ret_partly = false;
