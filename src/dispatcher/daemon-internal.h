@@ -27,6 +27,7 @@ struct Daemon {
         Journal *journal;
         bool takeover, replaced, stored;
         int superblock; /* the watch of the store's (superblock.h) */
+        dev_t served;   /* st_dev of the store of the worker before, if it was reachable; or 0 */
         Store *store;
         Files *files;
         Lister *lister;

@@ -263,6 +263,11 @@ struct waiting {
         GArray *events; /* of fan_event */
 };
 
+/* A handle means the file that waits on its own file system alone: in a copy of the image it is another. */
+static bool is_served_still(const Daemon *d) {
+        return d->served == 0 || d->served == store_device_number(d->store);
+}
+
 /* What waited when the last worker was killed. Where its descriptor is lost, its number is held
  * by something else, and the file is opened again under it. */
 static void waiting_add(void *userdata, int number, const struct journal_entry *entry) {
@@ -280,9 +285,9 @@ static void waiting_add(void *userdata, int number, const struct journal_entry *
                 g_array_append_val(w->events, event);
                 return;
         }
-        fd = entry->has_handle ? handle_open(store_root(w->daemon->store), &entry->handle,
-                                             O_RDONLY | O_NONBLOCK)
-                               : -ESTALE;
+        fd = entry->has_handle && is_served_still(w->daemon) ? handle_open(store_root(w->daemon->store), &entry->handle,
+                                                                           O_RDONLY | O_NONBLOCK)
+                                                             : -ESTALE;
         if (fd >= 0 && dup3(fd, number, O_CLOEXEC) >= 0) {
                 g_array_append_val(w->events, event);
                 return;
@@ -367,7 +372,7 @@ static int daemon_open_store(Daemon *d, Failure *failure) {
         int r;
 
         if (d->takeover && journal_is_serving(d->journal) && journal_store(d->journal, was)) {
-                options.attached = was->files;
+                options.attached = d->served = was->files;
                 r = daemon_check_same(config, was, failure);
                 if (r < 0)
                         return r;

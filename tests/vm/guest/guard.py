@@ -7,6 +7,8 @@
     guard.py hold RANGED WHOLE     opens both, reads the first page of each, makes /run/held, waits for
                                    /run/dead, then reads on, in several ways
     guard.py far FILE              one read, far into the file
+    guard.py crowd N FILE          N processes, a read each, all over the file, on a busy machine: how many were
+                                   killed, read zeros…
     guard.py hammer FILE UNTIL     opens and reads it until UNTIL exists: how often what
 """
 
@@ -110,6 +112,27 @@ def far(path):
             return {'error': errno.errorcode[e.errno]}
 
 
+def crowd(count, path):
+    told = collections.Counter()
+    size, count = os.stat(path).st_size, int(count)
+    pids = []
+    for i in range(count):
+        pids.append(os.fork())
+        if pids[-1] == 0:
+            try:
+                fd = os.open(path, os.O_RDONLY)
+                os._exit(0 if os.pread(fd, 4096, size // (count + 1) * (i + 1)).strip(b'\0') else 254)
+            except OSError as e:
+                os._exit(e.errno)
+    busy = [subprocess.Popen(['sh', '-c', 'while :; do :; done']) for _ in range(3)]
+    for pid in pids:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        told['killed' if code == -9 else {0: 'bytes', 254: 'zeros'}.get(code) or errno.errorcode.get(code, str(code))] += 1
+    for process in busy:
+        process.kill()
+    return told
+
+
 def hammer(path, until):
     told = collections.Counter()
     while not os.path.exists(until):
@@ -118,4 +141,4 @@ def hammer(path, until):
     return told
 
 
-print(json.dumps({'touch': touch, 'read': reads, 'hold': hold, 'far': far, 'hammer': hammer}[sys.argv[1]](*sys.argv[2:])))
+print(json.dumps({'touch': touch, 'read': reads, 'hold': hold, 'far': far, 'crowd': crowd, 'hammer': hammer}[sys.argv[1]](*sys.argv[2:])))
