@@ -56,6 +56,8 @@ void daemon_stop(Daemon *d) {
         if (d->files)
                 files_deny_all(d->files);
         daemon_end_engines(d);
+        if (journal_is_serving(d->journal))
+                journal_set_stopping(d->journal);
         if (d->store && superblock_state(d->superblock) != SUPERBLOCK_LIVES) /* perhaps there is room by now */
                 (void)superblock_watch(d->superblock, store_root(d->store));
         if (d->attached) {

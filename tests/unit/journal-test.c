@@ -251,6 +251,9 @@ static void test_serving(void) {
         g_assert_false(journal_is_serving(other));
         journal_set_serving(journal, true);
         g_assert_true(journal_is_serving(other));
+        g_assert_false(journal_is_stopping(other));
+        journal_set_stopping(journal);
+        g_assert_true(journal_is_stopping(other) && journal_is_serving(other));
         journal_close(journal);
         g_assert_true(journal_is_serving(other));
         journal_set_serving(other, false);

@@ -16,6 +16,8 @@
 /* Its size is fixed: a mapping of it can raise no SIGBUS. */
 #define JOURNAL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 
+#define STOPPING 2u /* layout.serving */
+
 struct layout {
         uint64_t magic;
         uint32_t layout;
@@ -192,6 +194,14 @@ void journal_set_serving(Journal *j, bool serving) {
 
 bool journal_is_serving(const Journal *j) {
         return atomic_load(&j->map->serving) != 0;
+}
+
+void journal_set_stopping(Journal *j) {
+        atomic_store(&j->map->serving, STOPPING);
+}
+
+bool journal_is_stopping(const Journal *j) {
+        return atomic_load(&j->map->serving) == STOPPING;
 }
 
 void journal_set_store(Journal *j, const struct journal_store *store) {

@@ -93,6 +93,9 @@ bool journal_was_settling(const Journal *journal, struct handle *ret);
  * alone: whoever ends otherwise, with whatever status, is to be replaced. */
 void journal_set_serving(Journal *journal, bool serving);
 bool journal_is_serving(const Journal *journal);
+/* It is being taken away, by a worker that stops: serving still, but another worker is not to attach it again. */
+void journal_set_stopping(Journal *journal);
+bool journal_is_stopping(const Journal *journal);
 
 /* The store that is, or is about to be, reachable: for whoever has to end it without a worker
  * (supervise-end.c), and to tell whether a new configuration means the same one. */

@@ -475,15 +475,15 @@ int supervise(int argc, char **argv, supervised_main_fn worker) {
                         continue;
                 }
                 status = wait_for(&v, pid);
-                if ((WIFEXITED(status) || v.ending) && !still_serving(&v)) {
+                if (WIFEXITED(status) && !still_serving(&v)) {
                         supervise_outwait(&v.s);
-                        return end_failed(&v, WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+                        return end_failed(&v, WEXITSTATUS(status));
                 }
                 if (v.leaving)
                         return leave(&v);
                 if (v.s.group < 0)
                         return 1;
-                if (v.ending) /* another worker would attach what this one has detached */
+                if (v.ending && (WIFEXITED(status) || journal_is_stopping(v.s.map)))
                         return end_without_worker(&v);
                 v.s.takeover = true;
                 v.s.died_of = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
