@@ -338,6 +338,33 @@ class Replaced(OutliveTest):
         self.assertBytes(self.read(self.file('g')), data['g'])
         self.pending(0)
 
+    def test_killed_and_the_image_replaced(self):
+        """Who has files open on the old one would be forgotten: the stop does not end before they are closed."""
+        name = self.gated({'f': noise(4 * MIB, 1)}, hydration='ranges')
+        holder = self.spawn([ACCESS, 'hold-range', self.file('f'), '0', '4096'])
+        self.assertEqual(holder.stdout.readline(), b'read\n')
+        run(['sync', '-f', self.store.path])
+        run(['umount', '-l', self.store.path])
+        image, old = self.store.image, self.store.image + '.old'
+        run(['cp', '--sparse=always', image, old + '.new'])
+        os.rename(image, old)
+        os.rename(old + '.new', image)
+        os.kill(self.store.worker_pid(), signal.SIGKILL)
+        log = self.store.daemon.log_text
+        wait_until(lambda: b'not the file system that was served' in log(), 'it is refused')
+        self.store.daemon.signal(signal.SIGTERM)
+        wait_until(lambda: b'is still used' in log() or not self.store.daemon.alive(), 'the stop waits')
+        holder.stdin.write(b'go\n')
+        holder.stdin.flush()
+        status, out, err = finish(holder)
+        self.assertNotEqual(status, 0)
+        self.assertIn(b'Input/output error', err)
+        self.assertEqual(self.store.daemon.wait(), 1)
+        wait_until(lambda: not loops_below(self.world.dir), 'it is gone')
+        self.store.start()
+        self.store.wait_state(name)
+        self.assertBytes(self.read(self.file('f')), noise(4 * MIB, 1))
+
     def test_under_load(self):
         """Not one of a stream of readers fails."""
         data = {'f%d' % i: noise(3000 + 5000 * (i % 40), i) for i in range(240)}
@@ -482,7 +509,7 @@ class NoFdStore(OutliveTest):
 class PathAloneReplaced(PathAlone, Replaced):
     """A new program, with Path= alone."""
 
-    test_another_store_in_the_configuration = None
+    test_another_store_in_the_configuration = test_killed_and_the_image_replaced = None
 
 
 class PathAloneNoFdStore(PathAlone, NoFdStore):

@@ -263,6 +263,17 @@ static void prepare_again(Store *store) {
         (void)store_declare(store);
 }
 
+/* The image was replaced, and people have files of the old one open: nobody would serve them. */
+static int refuse_other(const Store *store, const struct store_options *options, Failure *failure) {
+        if (options->attached == 0 || options->attached == store->files ||
+            superblock_state(options->superblock_watch) != SUPERBLOCK_LIVES)
+                return 0;
+        return failure_set(failure, -EBUSY, "StoreBusy",
+                           "%s is not the file system that was served at %s, of which files are open still: put that "
+                           "back, or stop the service and start it again.", options->device ? options->device : "This",
+                           store->path);
+}
+
 int store_open(const struct store_options *options, FanGroup *group, Store **ret, Failure *failure) {
         Store *store = g_new0(Store, 1);
         store->public = store->private = store->root = store->staging = -1;
@@ -275,6 +286,8 @@ int store_open(const struct store_options *options, FanGroup *group, Store **ret
                             : find_mounted(store, failure);
         if (r >= 0)
                 r = open_root(store, failure);
+        if (r >= 0)
+                r = refuse_other(store, options, failure);
         if (r >= 0 && options->superblock_watch > 0)
                 (void)superblock_watch(options->superblock_watch, store->root);
         if (r >= 0)
