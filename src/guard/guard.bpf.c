@@ -393,9 +393,7 @@ int BPF_PROG(guard_open, struct file *file) {
                 ask_root(file, sb);
                 kind = kind_of(sb);
         }
-        /* A directory may be opened (the daemon does before it has its mark), but not read. */
-        if (kind == KIND_OTHER || ask_file(file, inode, kind) == JUDGED_HERE ||
-            (inode->i_mode & S_IFMT) == S_IFDIR)
+        if (kind == KIND_OTHER || ask_file(file, inode, kind) == JUDGED_HERE)
                 return 0;
         return is_live(sb) ? 0 : -EPERM;
 }

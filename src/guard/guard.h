@@ -8,8 +8,8 @@
  * closes, and asks nobody once the mark is gone: a placeholder then reads as zeros. The guard is
  * a set of BPF programs on the kernel's security hooks. On a store, a file that is not whole can
  * be opened, read, written, mapped, executed and truncated only while a group lives that holds
- * a pre-content mark on the superblock; else EPERM. The same for readdir(2) of a directory
- * whose entries are not all here. Whole files, and users' own, are not touched.
+ * a pre-content mark on the superblock; else EPERM. The same for a directory whose entries are not all
+ * here. Whole files, and users' own, are not touched.
  *
  *   cloudsync-guard load ─▶ programs ─▶ links, pinned in /sys/fs/bpf/cloudsync ─▶ they outlive
  *                                       every process, until `unload` or a reboot
@@ -44,8 +44,8 @@
  * What is left: an access that has passed the hook while the group lived, and is stopped
  * (by an interrupt) for all the time that closing a group takes before it looks for marks, a few
  * instructions later, while no other waits. It is let go by the kernel without an event. Memory that is mapped before
- * the group died is whole: mmap makes a file whole first. And a directory that was opened while nobody lived, and is
- * read when somebody does: it may be shown without what was never listed.
+ * the group died is whole: mmap makes a file whole first. And a directory whose open was let go, and that is read
+ * when somebody lives again: it may be shown without what was never listed.
  *
  * Fail closed: no memory for a note, a stamp that cannot be read (a program that may
  * execute or write, but not read the file), a file that was open before the guard was

@@ -90,7 +90,13 @@ class Guard(CloudCase):
         """A thousand reads of what is not here: a thousand times EPERM. What is here is read."""
         absent, here = self.cold('killed')
         self.machine.run('chmod', '755', *absent)
+        self.machine.run('cloudsyncctl', 'engine', 'add', 'never-listed', 'httpfs', 'never-listed',
+                         'url=http://%s:1/' % OUTSIDE)
         self.kill()
+        told = self.machine.run('python3', '-c', 'import os, sys; os.open(sys.argv[1], os.O_RDONLY)',
+                                STORE + '/never-listed', check=False)
+        self.assertIn('Operation not permitted', told.stderr)
+        self.machine.run('ls', STORE)
         self.assertEqual(self.tell('read', '1000', *absent), {'EPERM': 1000})
         self.assertEqual(self.tell('read', '100', *here), {'ok': 100})
         told = self.tell('touch', *absent)
