@@ -539,7 +539,8 @@ static __noinline int kill_all(__u64 group) {
  * The kernel does not run such a program on a processor that is in it already, and says so to nobody: should one
  * thread be preempted in it, those that are let go next would go on to the zeros; and all that waited are
  * woken at once. So the first that comes kills all of them, and is not preempted before it has; and since that leaves
- * some instructions on the way in, there are two of it.
+ * some instructions on the way in, there are two of it. (An answer that both miss leaves an access noted that is over:
+ * its thread is killed with the others, should that group die before the thread's next access.)
  */
 static __always_inline int answered(const unsigned long long *ctx) {
         struct fsnotify_group *group = (void *)ctx[0];
