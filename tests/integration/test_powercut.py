@@ -366,6 +366,7 @@ class ToldInVain(PlacedRawTest):
             channel.wait('LIST', timeout=3)
         self.assertIn(b'cannot be listed', self.store.daemon.log_text())
         os.unlink(filler)
+        self.assertEqual(len(loops_below(self.store.image)), 1)
         self.store.kill()
         # xfs mounts no second file system of the same name; and this one has a log to write yet.
         wait_until(lambda: not loops_below(self.store.image), 'the old one is gone')
