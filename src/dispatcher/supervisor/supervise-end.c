@@ -126,7 +126,7 @@ bool supervise_end(const struct supervised *s) {
         struct journal_store store;
 
         fan_group_deny_numbers(s->group, 0, (int)JOURNAL_ENTRIES);
-        if (!journal_store(s->map, &store)) {
+        if (!s->map || !journal_store(s->map, &store)) {
                 supervise_say(LOG_ERR, "ended without a clean stop: the store may still be mounted");
                 return false;
         }

@@ -48,7 +48,7 @@ static void tell_store(const Journal *journal) {
         struct journal_store store;
 
         (void)unsetenv(CONFIG_CHECK_STORE);
-        if (journal_store(journal, &store)) {
+        if (journal && journal_store(journal, &store)) {
                 (void)snprintf(text, sizeof text, "%s\n%s", store.path, store.device);
                 (void)setenv(CONFIG_CHECK_STORE, text, 1);
         }

@@ -435,21 +435,10 @@ static int end_without_worker(const struct supervisor *v) {
         return 1;
 }
 
-int supervise(int argc, char **argv, supervised_main_fn worker) {
-        struct supervisor v = {.s = {.group = -1, .journal = -1}, .argc = argc, .argv = argv};
-        pid_t self = getpid();
-        ssize_t n;
+/* One worker after the other; returns the exit status. */
+static int run_workers(struct supervisor *v, supervised_main_fn worker) {
+        const pid_t self = getpid();
 
-        raise_limits();
-        n = readlink("/proc/self/exe", v.program, sizeof v.program - 1);
-        v.program[n > 0 ? n : 0] = '\0';
-        sigemptyset(&v.signals);
-        sigaddset(&v.signals, SIGTERM);
-        sigaddset(&v.signals, SIGINT);
-        sigaddset(&v.signals, SIGHUP);
-        sigaddset(&v.signals, SIGCHLD);
-        (void)sigprocmask(SIG_BLOCK, &v.signals, NULL);
-        begin(&v.s);
         for (;;) {
                 struct timespec began;
                 int status;
@@ -463,38 +452,58 @@ int supervise(int argc, char **argv, supervised_main_fn worker) {
                                 _exit(1);
                         worker_signals();
                         take_watchdog();
-                        exit(worker(argc, argv, &v.s));
+                        exit(worker(v->argc, v->argv, &v->s));
                 }
                 if (pid < 0) { /* out of memory or processes: that may pass, and readers wait */
-                        v.s.died_of = 0;
-                        if (v.ending)
-                                return end_without_worker(&v);
-                        pause_after(&v, &began);
-                        if (v.leaving)
-                                return leave(&v);
+                        v->s.died_of = 0;
+                        if (v->ending)
+                                return end_without_worker(v);
+                        pause_after(v, &began);
+                        if (v->leaving)
+                                return leave(v);
                         continue;
                 }
-                status = wait_for(&v, pid);
-                if (WIFEXITED(status) && !still_serving(&v)) {
-                        supervise_outwait(&v.s);
-                        return end_failed(&v, WEXITSTATUS(status));
+                status = wait_for(v, pid);
+                if (WIFEXITED(status) && !still_serving(v)) {
+                        supervise_outwait(&v->s);
+                        return end_failed(v, WEXITSTATUS(status));
                 }
-                if (v.leaving)
-                        return leave(&v);
-                if (v.s.group < 0)
+                if (v->leaving)
+                        return leave(v);
+                if (v->s.group < 0)
                         return 1;
-                if (v.ending && (WIFEXITED(status) || journal_is_stopping(v.s.map)))
-                        return end_without_worker(&v);
-                v.s.takeover = true;
-                v.s.died_of = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-                v.s.replaced = false;
-                if (!v.replace)
-                        pause_after(&v, &began);
-                if (v.leaving)
-                        return leave(&v);
-                if (v.replace) {
-                        v.replace = false;
-                        replace_program(&v);
+                if (v->ending && (WIFEXITED(status) || journal_is_stopping(v->s.map)))
+                        return end_without_worker(v);
+                v->s.takeover = true;
+                v->s.died_of = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+                v->s.replaced = false;
+                if (!v->replace)
+                        pause_after(v, &began);
+                if (v->leaving)
+                        return leave(v);
+                if (v->replace) {
+                        v->replace = false;
+                        replace_program(v);
                 }
         }
+}
+
+int supervise(int argc, char **argv, supervised_main_fn worker) {
+        struct supervisor v = {.s = {.group = -1, .journal = -1}, .argc = argc, .argv = argv};
+        ssize_t n;
+        int status;
+
+        raise_limits();
+        n = readlink("/proc/self/exe", v.program, sizeof v.program - 1);
+        v.program[n > 0 ? n : 0] = '\0';
+        sigemptyset(&v.signals);
+        sigaddset(&v.signals, SIGTERM);
+        sigaddset(&v.signals, SIGINT);
+        sigaddset(&v.signals, SIGHUP);
+        sigaddset(&v.signals, SIGCHLD);
+        (void)sigprocmask(SIG_BLOCK, &v.signals, NULL);
+        begin(&v.s);
+        status = run_workers(&v, worker);
+        journal_close(v.s.map);
+        return status;
 }
