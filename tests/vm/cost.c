@@ -3,7 +3,7 @@
  * cost FILE — what the usual accesses to FILE cost, in nanoseconds: "pread1 1444", a line for each
  *
  * For a machine whose clock counts instructions (QEMU's -icount shift=0: one is a nanosecond), where
- * every run gives the same. The least of many rounds, each shorter than a tick of the clock, so that
+ * one that is not interrupted gives the same. The least of many rounds, each shorter than a tick of the clock, so that
  * no interrupt is in it. A byte that is copied counts as an instruction there; a real processor
  * copies dozens at a time.
  */

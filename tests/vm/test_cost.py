@@ -20,6 +20,7 @@ COST = '/usr/lib/cloudsync-vm/cost'
 # The most that it may add elsewhere, instructions: to a read, an open, a mmap; to a whole file of 8 KiB,
 # which is an open and two reads. (A program that does nothing adds 165 already.)
 ONE, WHOLE = 220, 660
+RUNS = 6
 
 
 class Cost(CloudCase):
@@ -27,8 +28,13 @@ class Cost(CloudCase):
     BOOT = 'lsm=landlock,lockdown,yama,integrity,apparmor,bpf'
 
     def cost(self, path):
-        return {name: int(count) for name, count in
-                (line.split() for line in self.machine.run(COST, path).stdout.splitlines())}
+        """The least of several: where the kernel's allocator finds its memory differs from process to process."""
+        least = {}
+        for _ in range(RUNS):
+            for line in self.machine.run(COST, path).stdout.splitlines():
+                name, count = line.split()
+                least[name] = min(int(count), least.get(name, sys.maxsize))
+        return least
 
     def test_cost(self):
         self.cloud.engine('docs', files=1, big=1)
