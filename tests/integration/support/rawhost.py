@@ -130,27 +130,35 @@ class RawChannel:
     def send(self, name, **values):
         self.socket.send(build(name, **values))
 
+    def take(self, timeout=None):
+        """One packet; True: it was about the channel itself, and is dealt with. None at the end."""
+        try:
+            data, fds = receive_fd(self.socket, 65536, TIMEOUT if timeout is None else timeout * SLOW)
+        except ConnectionResetError:
+            return None
+        if not data:
+            return None
+        message = parse(data)
+        if message['type'] == 'HELLO':
+            self.slots = mmap.mmap(fds[0], SLOTS * SLOT_SIZE)
+            os.close(fds[0])
+        elif message['type'] == 'SETTING':
+            self.settings[message['key']] = message['value']
+        elif message['type'] == 'PING':
+            self.send('PONG')
+        elif message['type'] == 'RELEASE':
+            self.free.append(message['slot'])
+        else:
+            return message
+        return True
+
     def receive(self, timeout=None):
         """The next packet but PING (answered) and RELEASE (noted); None at the end."""
+        if self.early:
+            return self.early.pop(0)
         while True:
-            try:
-                data, fds = receive_fd(self.socket, 65536, TIMEOUT if timeout is None
-                                       else timeout * SLOW)
-            except ConnectionResetError:
-                return None
-            if not data:
-                return None
-            message = parse(data)
-            if message['type'] == 'HELLO':
-                self.slots = mmap.mmap(fds[0], SLOTS * SLOT_SIZE)
-                os.close(fds[0])
-            elif message['type'] == 'SETTING':
-                self.settings[message['key']] = message['value']
-            elif message['type'] == 'PING':
-                self.send('PONG')
-            elif message['type'] == 'RELEASE':
-                self.free.append(message['slot'])
-            else:
+            message = self.take(timeout)
+            if message is not True:
                 return message
 
     def wait(self, *names, timeout=None):
@@ -169,8 +177,11 @@ class RawChannel:
 
     def slot(self):
         while not self.free:
-            select.select([self.socket], [], [], TIMEOUT)
-            self.early.append(self.receive())
+            message = self.take()
+            if message is None:
+                raise AssertionError('the channel ended')
+            if message is not True:
+                self.early.append(message)
         return self.free.pop(0)
 
     def entries(self, request, entries):
